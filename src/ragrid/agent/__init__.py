@@ -1,0 +1,1 @@
+"""One per host: checks each instance and keeps the registry true."""

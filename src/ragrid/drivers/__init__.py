@@ -1,0 +1,1 @@
+"""How a grid is run: one protocol, one adapter per platform."""

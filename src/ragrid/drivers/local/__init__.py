@@ -1,0 +1,1 @@
+"""One machine: supervised processes under one state directory."""

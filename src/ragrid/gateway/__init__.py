@@ -1,0 +1,1 @@
+"""The edge: nginx configuration, Lua, and the controller that feeds it."""

@@ -1,0 +1,1 @@
+"""Embedders, generators, and vLLM command lines."""

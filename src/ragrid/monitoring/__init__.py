@@ -1,0 +1,1 @@
+"""Prometheus: configuration, rules, metric names, coverage."""

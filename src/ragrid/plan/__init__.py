@@ -1,0 +1,1 @@
+"""Pure: from the wanted and the seen to ordered steps."""

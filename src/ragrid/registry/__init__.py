@@ -1,0 +1,1 @@
+"""Where instances are: one protocol; Consul, etcd, in-memory."""

@@ -1,0 +1,1 @@
+"""The ASGI services of ragrid; they never import one another."""

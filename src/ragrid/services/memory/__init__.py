@@ -1,0 +1,1 @@
+"""The structured memory service."""

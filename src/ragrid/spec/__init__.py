@@ -1,0 +1,1 @@
+"""The declared grid: models, loader with line and column, JSON Schema, presets."""

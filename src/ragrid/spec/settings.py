@@ -1,0 +1,191 @@
+"""What each process of ours is started with: `etc/<part>.json`, rendered by a driver, read once at start.
+
+A settings file holds no secret, only the paths of files that do. Unknown members are refused, so a file of another
+version never half-works. Ports are TCP, times are seconds, sizes are bytes.
+"""
+
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+from ragrid.errors import StateError
+
+
+class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Common ground: immutable, named members, nothing unknown."""
+
+
+class Listen(_Settings, frozen=True, kw_only=True):
+    """Where a service listens."""
+
+    host: str = "127.0.0.1"
+    port: int
+
+
+class TokenTrust(_Settings, frozen=True, kw_only=True):
+    """Whose tokens a service accepts, and where the verification keys lie (kept fresh by the gateway controller)."""
+
+    issuer: str
+    audience: str
+    jwks_file: Path
+
+
+class RegistryAddress(_Settings, frozen=True, kw_only=True):
+    """How to reach the registry; client certificates when the registry asks for them."""
+
+    kind: Literal["etcd", "consul"]
+    url: str
+    namespace: str
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    token_file: Path | None = None
+
+
+class ClientSeed(_Settings, frozen=True, kw_only=True):
+    """One OAuth client that exists from the first start; its secret lies in a file with mode 0600."""
+
+    client_id: str
+    secret_file: Path
+    roles: tuple[str, ...]
+    tenant: str
+
+
+class TokensSettings(_Settings, frozen=True, kw_only=True):
+    """The token service."""
+
+    listen: Listen
+    issuer: str
+    audiences: tuple[str, ...]
+    data_directory: Path
+    access_token_s: float = 600.0
+    service_token_s: float = 86_400.0
+    key_rotation_s: float = 86_400.0
+    roles: dict[str, tuple[str, ...]]
+    clients: tuple[ClientSeed, ...]
+
+
+class MemorySettings(_Settings, frozen=True, kw_only=True):
+    """The memory service."""
+
+    listen: Listen
+    trust: TokenTrust
+    data_directory: Path
+    public_prefix: str = "/memory"
+
+
+class EmbedderSettings(_Settings, frozen=True, kw_only=True):
+    """What turns text into vectors. `address` and `api_key_file` are for `openai`; `directory` for `onnx`."""
+
+    kind: Literal["onnx", "hashing", "openai"]
+    model: str = "all-MiniLM-L6-v2"
+    directory: Path | None = None
+    address: str | None = None
+    api_key_file: Path | None = None
+    ca_file: Path | None = None
+    threads: int = 1
+
+
+class GeneratorSettings(_Settings, frozen=True, kw_only=True):
+    """What turns passages into an answer. For `openai`, `address` ends in /v1.
+
+    Without `api_key_file` the caller's own token is passed on (the grid's own vLLM behind the gateway).
+    """
+
+    kind: Literal["extractive", "openai"]
+    model: str | None = None
+    address: str | None = None
+    api_key_file: Path | None = None
+    ca_file: Path | None = None
+    timeout_s: float = 120.0
+
+
+class RagSettings(_Settings, frozen=True, kw_only=True):
+    """The retrieval service. It reaches ChromaDB and memory through the gateway, with the caller's own token."""
+
+    listen: Listen
+    trust: TokenTrust
+    data_directory: Path
+    gateway_url: str
+    gateway_ca_file: Path | None
+    embedder: EmbedderSettings
+    generator: GeneratorSettings
+    chunk_words: int = 120
+    chunk_overlap_words: int = 20
+    public_prefix: str = "/rag"
+
+
+class ControllerSettings(_Settings, frozen=True, kw_only=True):
+    """The gateway controller: watches registry and keys, pushes state to nginx, keeps the last good state on disk."""
+
+    registry: RegistryAddress
+    jwks_url: str
+    admin_socket: Path
+    state_file: Path
+    jwks_file: Path
+    policy_file: Path
+    listen: Listen
+
+
+class Check(_Settings, frozen=True, kw_only=True):
+    """How the agent decides that an instance works.
+
+    `chroma` queries, `completion` asks for one token, `http` wants status 200 at `path`, `tcp` connects.
+    """
+
+    kind: Literal["http", "tcp", "chroma", "completion"]
+    path: str = "/"
+    model: str | None = None
+    interval_s: float = 2.0
+    timeout_s: float = 2.0
+    rise: int = 1
+    fall: int = 2
+
+
+class WatchedInstance(_Settings, frozen=True, kw_only=True):
+    """One instance that the agent looks after; `register` is false for parts that no gateway route leads to."""
+
+    service: str
+    instance_id: str
+    host: str
+    port: int
+    version: str
+    weight: int = 1
+    register: bool = True
+    scheme: Literal["http", "https"] = "http"
+    check: Check
+
+
+class AgentSettings(_Settings, frozen=True, kw_only=True):
+    """The agent of one host."""
+
+    host_name: str
+    registry: RegistryAddress
+    listen: Listen
+    lease_s: float = 10.0
+    instances: tuple[WatchedInstance, ...]
+    status_file: Path
+    supervisor_command: tuple[str, ...] = ()
+    supervisor_socket: Path | None = None
+
+
+S = TypeVar("S", bound=_Settings)
+
+
+def load_settings(path: Path, kind: type[S]) -> S:
+    """Read one settings file.
+
+    Raises StateError naming the file and the member when it is missing, not JSON, or not of this `kind`.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except OSError as error:
+        raise StateError(f"{path}: {error.strerror}; run `ragrid up` to render it again") from error
+    except msgspec.MsgspecError as error:
+        raise StateError(f"{path}: {error}; wanted {kind.__name__}; run `ragrid up` to render it again") from error
+
+
+def dump_settings(settings: _Settings) -> bytes:
+    """Return the same bytes for the same settings: members in order of declaration, indented, ending in a newline."""
+    return msgspec.json.format(msgspec.json.encode(settings), indent=2) + b"\n"

@@ -1,0 +1,1 @@
+"""Raw input and output: processes, atomic files, clock, ports, certificates."""
