@@ -1,8 +1,13 @@
 """ragrid: a private RAG platform on your own servers."""
 
-from importlib.metadata import PackageNotFoundError, version
 
-try:
-    __version__ = version("ragrid")
-except PackageNotFoundError:  # running from a source tree that was never installed
-    __version__ = "0+unknown"
+def __getattr__(name: str) -> str:
+    """Look the version up only when asked: reading package metadata costs every start 30 ms."""
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - lazy on purpose, see above
+
+        try:
+            return version("ragrid")
+        except PackageNotFoundError:  # a source tree that was never installed
+            return "0+unknown"
+    raise AttributeError(name)

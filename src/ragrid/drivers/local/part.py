@@ -1,0 +1,61 @@
+"""One part of a grid on one machine: what is run, where it listens, how it is checked and scraped."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A TCP port that a part listens on; `key` is the place in grid.yaml that sets it."""
+
+    key: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The URL whose status 200 means that a part is ready; `authority` names the CA file key of an https URL."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """Where Prometheus finds the metrics of a part."""
+
+    host: str
+    port: int
+    path: str = "/metrics"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Everything that the supervisor, the checks and the people need to know of one process."""
+
+    name: str
+    version: str
+    command: tuple[str, ...]
+    ports: tuple[Port, ...]
+    probe: Probe
+    scrape: Scrape
+    environment: Mapping[str, str] = field(default_factory=dict)
+    #: Path below the state directory -> content: what the part reads at its start.
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    stop_signal: str = "TERM"
+    stop_wait_s: float = 10.0
+    priority: int = 100
+
+    @property
+    def address(self) -> str:
+        """Return `host:port` of the first port."""
+        return f"{self.ports[0].host}:{self.ports[0].port}"
+
+    @property
+    def revision(self) -> str:
+        """Return a digest of everything that would change how the part runs."""
+        files = {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items()}
+        said = json.dumps([self.version, self.command, dict(self.environment), files], sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()[:16]

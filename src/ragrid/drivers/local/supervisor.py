@@ -1,0 +1,177 @@
+"""supervisord: its configuration (pure) and its remote control (XML-RPC over a unix socket)."""
+
+import http.client
+import socket
+import xmlrpc.client
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from supervisor.xmlrpc import SupervisorTransport
+
+from ragrid.drivers.local.layout import Layout
+from ragrid.drivers.local.part import Part
+from ragrid.errors import RagridError, UnreachableError
+
+#: supervisord waits one second longer before each retry; this many retries span an hour, then the part is FATAL.
+RETRIES = 85
+#: Logs are cut at this size, and one old file is kept: bounded, and enough to see what happened.
+LOG_BYTES = 10 * 1024 * 1024
+_ALREADY_STOPPED = 70  # supervisor.xmlrpc.Faults.NOT_RUNNING
+_ALREADY_ADDED = 90  # supervisor.xmlrpc.Faults.ALREADY_ADDED
+_BAD_NAME = 10  # supervisor.xmlrpc.Faults.BAD_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessState:
+    """What the supervisor says of one part. `since_s` is the start of the present state, seconds since the epoch."""
+
+    name: str
+    state: str
+    pid: int
+    since_s: float
+    description: str
+
+
+def render_supervisor(layout: Layout, parts: Sequence[Part], python: Path) -> bytes:
+    """Return supervisord.conf; a part whose revision changed has a changed section, so supervisord itself sees it."""
+    head = f"""; Rendered by ragrid; run it by hand with: supervisord -n -c {layout.etc / "supervisord.conf"}
+[supervisord]
+logfile = {layout.log / "supervisor.log"}
+logfile_maxbytes = {LOG_BYTES}
+logfile_backups = 1
+pidfile = {layout.run / "supervisor.pid"}
+childlogdir = {layout.log}
+directory = {layout.root}
+umask = 077
+minfds = 1024
+nodaemon = true
+
+[unix_http_server]
+file = {layout.supervisor_socket}
+chmod = 0600
+
+[supervisorctl]
+serverurl = unix://{layout.supervisor_socket}
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+"""
+    return "\n".join([_escape(head), *(_program(layout, part, python) for part in parts)]).encode()
+
+
+def _program(layout: Layout, part: Part, python: Path) -> str:
+    command = (str(python), "-m", "ragrid.drivers.local.launch", str(layout.root), part.name, *part.command)
+    environment = {**part.environment, "RAGRID_REVISION": part.revision, "RAGRID_PART": f"{layout.root}:{part.name}"}
+    return _escape(f"""[program:{part.name}]
+command = {" ".join(_quote(word) for word in command)}
+environment = {",".join(f"{name}={_quote(value)}" for name, value in sorted(environment.items()))}
+directory = {layout.root}
+priority = {part.priority}
+autostart = true
+autorestart = true
+startsecs = 1
+startretries = {RETRIES}
+stopsignal = {part.stop_signal}
+stopwaitsecs = {part.stop_wait_s:g}
+killasgroup = true
+redirect_stderr = true
+stdout_logfile = {layout.log / f"{part.name}.log"}
+stdout_logfile_maxbytes = {LOG_BYTES}
+stdout_logfile_backups = 1
+""")
+
+
+def _quote(word: str) -> str:
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+class SupervisorControl:
+    """Remote control of the supervisor that listens on `socket_path`; one object serves one thread."""
+
+    def __init__(self, socket_path: Path) -> None:
+        self._socket_path = socket_path
+
+    def is_alive(self) -> bool:
+        """Tell whether somebody accepts connections on the socket."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(2.0)
+            try:
+                client.connect(str(self._socket_path))
+            except OSError:
+                return False
+        return True
+
+    def processes(self) -> tuple[ProcessState, ...]:
+        """Return the state of every part that the supervisor knows."""
+        seen: Any = self._call("getAllProcessInfo")
+        return tuple(
+            ProcessState(
+                str(one["name"]),
+                str(one["statename"]),
+                int(one["pid"]),
+                float(one["start"] or one["stop"]),
+                str(one["spawnerr"] or one["description"]),
+            )
+            for one in seen
+        )
+
+    def load(self, name: str) -> None:
+        """Make the supervisor take `name` as its configuration file now has it, and start it."""
+        self._call("reloadConfig")
+        self._tolerate(_ALREADY_ADDED, "addProcessGroup", name)
+
+    def unload(self, name: str) -> None:
+        """Stop `name` and make the supervisor forget it; one that is not known is no error."""
+        self._tolerate(_BAD_NAME, "stopProcessGroup", name, True)
+        self._tolerate(_BAD_NAME, "removeProcessGroup", name)
+
+    def signal(self, name: str, signal_name: str) -> None:
+        """Send `signal_name` (such as HUP) to the process of `name`."""
+        self._call("signalProcess", name, signal_name)
+
+    def shut_down(self) -> None:
+        """Stop every part and then the supervisor; returns at once."""
+        self._call("shutdown")
+
+    def _tolerate(self, code: int, method: str, *arguments: object) -> None:
+        try:
+            self._call(method, *arguments)
+        except RefusedError as fault:
+            if fault.code != code:
+                raise
+
+    def _call(self, method: str, *arguments: object) -> object:
+        transport = SupervisorTransport(None, None, serverurl=f"unix://{self._socket_path}")
+        try:
+            proxy = xmlrpc.client.ServerProxy("http://supervisor", transport=transport)
+            return getattr(proxy.supervisor, method)(*arguments)
+        except xmlrpc.client.Fault as fault:
+            raise RefusedError(method, arguments, fault) from fault
+        except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
+            raise UnreachableError(
+                f"{self._socket_path}: the supervisor does not answer ({error}); run `ragrid up` to start it"
+            ) from error
+        finally:
+            transport.close()
+
+
+class RefusedError(RagridError):
+    """The supervisor refused a call."""
+
+    def __init__(self, method: str, arguments: Sequence[object], fault: xmlrpc.client.Fault) -> None:
+        words = " ".join(str(argument) for argument in arguments)
+        super().__init__(f"supervisor: {method} {words}: {fault.faultString}; see `ragrid logs supervisor`")
+        self.code = int(fault.faultCode)
+
+
+def states_by_name(control: SupervisorControl) -> Mapping[str, ProcessState]:
+    """Return the states of all parts by name, and none at all when the supervisor is not there."""
+    if not control.is_alive():
+        return {}
+    return {state.name: state for state in control.processes()}
