@@ -13,6 +13,7 @@ from supervisor.xmlrpc import SupervisorTransport
 from ragrid.drivers.local.layout import Layout
 from ragrid.drivers.local.part import Part
 from ragrid.errors import RagridError, UnreachableError
+from ragrid.system import owned
 
 #: supervisord waits one second longer before each retry; this many retries span an hour, then the part is FATAL.
 RETRIES = 85
@@ -34,9 +35,9 @@ class ProcessState:
     description: str
 
 
-def render_supervisor(layout: Layout, parts: Sequence[Part], python: Path) -> bytes:
-    """Return supervisord.conf; a part whose revision changed has a changed section, so supervisord itself sees it."""
-    head = f"""; Rendered by ragrid; run it by hand with: supervisord -n -c {layout.etc / "supervisord.conf"}
+def render_supervisor(layout: Layout) -> bytes:
+    """Return supervisord.conf; the programs lie beside it, one file each, so that each step changes one of them."""
+    return _escape(f"""; Rendered by ragrid; run it by hand with: supervisord -c {layout.etc / "supervisord.conf"}
 [supervisord]
 logfile = {layout.log / "supervisor.log"}
 logfile_maxbytes = {LOG_BYTES}
@@ -45,7 +46,6 @@ pidfile = {layout.run / "supervisor.pid"}
 childlogdir = {layout.log}
 directory = {layout.root}
 umask = 077
-minfds = 1024
 nodaemon = true
 
 [unix_http_server]
@@ -57,13 +57,16 @@ serverurl = unix://{layout.supervisor_socket}
 
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
-"""
-    return "\n".join([_escape(head), *(_program(layout, part, python) for part in parts)]).encode()
+
+[include]
+files = {layout.etc / "programs"}/*.conf
+""").encode()
 
 
-def _program(layout: Layout, part: Part, python: Path) -> str:
+def render_program(layout: Layout, part: Part, python: Path) -> bytes:
+    """Return the section of one part."""
     command = (str(python), "-m", "ragrid.drivers.local.launch", str(layout.root), part.name, *part.command)
-    environment = {**part.environment, "RAGRID_REVISION": part.revision, "RAGRID_PART": f"{layout.root}:{part.name}"}
+    environment = {**part.environment, owned.MARK: owned.mark_of(layout.root, part.name)}
     return _escape(f"""[program:{part.name}]
 command = {" ".join(_quote(word) for word in command)}
 environment = {",".join(f"{name}={_quote(value)}" for name, value in sorted(environment.items()))}
@@ -80,7 +83,7 @@ redirect_stderr = true
 stdout_logfile = {layout.log / f"{part.name}.log"}
 stdout_logfile_maxbytes = {LOG_BYTES}
 stdout_logfile_backups = 1
-""")
+""").encode()
 
 
 def _quote(word: str) -> str:
