@@ -1,0 +1,88 @@
+"""Request bodies: bounded, then decoded into a type; what is wrong is named with a JSON pointer."""
+
+import re
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+
+from ragrid.web.problem import Problem
+
+T = TypeVar("T")
+
+#: What `read_json` takes unless told otherwise, bytes.
+JSON_LIMIT_BYTES = 1024 * 1024
+
+_WHERE = re.compile(r"^(?P<what>.*?)(?: - at (?:`key` in )?`(?P<path>\$.*)`)?$", re.DOTALL)
+_MEMBER = re.compile(r"^Object (?:missing required|contains unknown) field `(?P<name>.*)`$", re.DOTALL)
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+
+
+async def read_body(request: Request, limit_bytes: int) -> bytes:
+    """Return the whole body; raises a 413 Problem as soon as more than `limit_bytes` are announced or arrive."""
+    announced = request.headers.get("content-length")
+    if announced is not None and announced.isdecimal() and int(announced) > limit_bytes:
+        raise _too_large(limit_bytes)
+    chunks: list[bytes] = []
+    size_bytes = 0
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = message.get("body", b"")
+        size_bytes += len(chunk)
+        if size_bytes > limit_bytes:
+            raise _too_large(limit_bytes)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def read_json(request: Request, kind: type[T], *, limit_bytes: int = JSON_LIMIT_BYTES) -> T:
+    """Return the body as a `kind` (whatever msgspec decodes).
+
+    Raises a Problem: 413 too large, 400 not JSON, 422 JSON of another shape, with a pointer to the member.
+    """
+    return decode_json(await read_body(request, limit_bytes), kind)
+
+
+def decode_json(content: bytes, kind: type[T]) -> T:
+    """Return `content` as a `kind`; raises the same Problems as `read_json`."""
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.ValidationError as error:
+        raise unfit(error) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Problem(400, "invalid-json", f"the body is not JSON: {error}; send application/json") from error
+
+
+def unfit(error: msgspec.ValidationError) -> Problem:
+    """Return the 422 Problem for a body that is JSON and does not fit."""
+    what, pointer = locate(str(error))
+    where = pointer or "the body"
+    errors = [{"pointer": pointer, "detail": what}]
+    return Problem(422, "invalid-body", f"{where}: {what}; see the API documentation", errors=errors)
+
+
+def locate(message: str) -> tuple[str, str]:
+    """Split a msgspec message into what is wrong and a JSON pointer (RFC 6901) to it.
+
+    A missing or unknown member is pointed at itself. msgspec does not name the key inside a free-form object, so the
+    pointer ends at that object then.
+    """
+    match = _WHERE.match(message)
+    what, path = (match["what"], match["path"] or "$") if match else (message, "$")
+    steps: list[str] = []
+    position = 1
+    while (step := _STEP.match(path, position)) is not None:
+        steps.append(step[1] if step[1] is not None else step[2])
+        position = step.end()
+    member = _MEMBER.match(what)
+    if member is not None and position == len(path):
+        steps.append(member["name"])
+    return what[:1].lower() + what[1:], "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
+
+
+def _too_large(limit_bytes: int) -> Problem:
+    detail = f"the body is larger than {limit_bytes} bytes; send less at once"
+    return Problem(413, "body-too-large", detail, members={"limit_bytes": limit_bytes})

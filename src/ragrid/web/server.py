@@ -1,0 +1,85 @@
+"""Runs an ASGI application: one process, one event loop, an orderly end."""
+
+import argparse
+import errno
+import logging
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from ragrid.errors import RagridError
+from ragrid.spec.settings import Listen, S, load_settings
+from ragrid.system.logs import configure_logging
+
+logger = logging.getLogger(__name__)
+
+#: Idle connections are kept this long, seconds: longer than the gateway's pool keeps them (4 s), so that it is never
+#: this side that closes one on which a request is just under way.
+KEEP_ALIVE_S = 75
+#: Requests under way get this long after SIGTERM, seconds; with the lifespan's end the process is gone within 5 s.
+GRACE_S = 4
+BACKLOG = 2048
+
+
+def serve(application: ASGIApp, listen: Listen, *, name: str) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is under way.
+
+    Raises RagridError when the address is taken, or when the application's lifespan does not start.
+    """
+    listener = _bind(listen)
+    config = uvicorn.Config(
+        application,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+        backlog=BACKLOG,
+    )
+    server = uvicorn.Server(config)
+    logger.info("listening", extra={"address": f"{listen.host}:{listen.port}", "service": name})
+    with listener:
+        server.run(sockets=[listener])
+    if not server.started:
+        raise RagridError(f"{name}: did not start; the log above says why")
+
+
+def run_service(name: str, kind: type[S], build: Callable[[S], tuple[ASGIApp, Listen]]) -> int:
+    """Be the `main` of `python -m ragrid.services.…`: read `--settings FILE`, build, serve; return the exit code."""
+    parser = argparse.ArgumentParser(prog=f"ragrid-{name}")
+    parser.add_argument("--settings", type=Path, required=True, metavar="FILE", help="rendered by `ragrid up`")
+    arguments = parser.parse_args()
+    configure_logging(name)
+    try:
+        application, listen = build(load_settings(arguments.settings, kind))
+        serve(application, listen, name=name)
+    except RagridError as error:
+        logger.critical("stopped", extra={"reason": str(error)})
+        sys.stderr.flush()
+        return error.exit_code
+    return 0
+
+
+def _bind(listen: Listen) -> socket.socket:
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((listen.host, listen.port))
+    except OSError as error:
+        listener.close()
+        address = f"{listen.host}:{listen.port}"
+        if error.errno == errno.EADDRINUSE:
+            raise RagridError(f"{address}: another process listens there; `ragrid doctor` says which") from error
+        raise RagridError(f"{address}: {error.strerror}; choose another address in the grid file") from error
+    return listener
