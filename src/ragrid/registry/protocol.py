@@ -51,7 +51,10 @@ class Entry:
 class Registry(Protocol):
     """Registrations with leases, and a small key-value store with compare-and-set.
 
-    Every method raises UnreachableError when the registry does not answer in time. One object serves one event loop.
+    Every method raises UnreachableError when the registry does not answer in time, or answers that it cannot or will
+    not do it. Names (of services, instances, and each part of a key) are 1 to 128 letters, digits or `. _ : -`; others
+    raise UsageError. Values under our prefix that are not ours are skipped with one warning. One object serves one
+    event loop.
     """
 
     async def register(self, instance: Instance, *, ttl_s: float) -> Lease:
@@ -59,7 +62,11 @@ class Registry(Protocol):
         ...
 
     async def renew(self, lease: Lease) -> None:
-        """Extend the lease to its full time. Raises LeaseLostError when it has already ended."""
+        """Extend the lease to its full time.
+
+        Raises LeaseLostError when it has already ended, when the registration is gone for any other reason, and when
+        another registration of the same instance has replaced it.
+        """
         ...
 
     async def deregister(self, lease: Lease) -> None:
@@ -73,8 +80,9 @@ class Registry(Protocol):
     def watch(self, after: int) -> AsyncIterator[Snapshot]:
         """Yield the full snapshot after each change later than index `after`; never ends by itself.
 
-        Changes may be merged. When the registry lost its history or its index went backwards, the current snapshot is
-        yielded. Raises UnreachableError when the registry goes away: call again with the last index seen.
+        `after` 0 yields the current snapshot at once. Changes may be merged. When the registry lost its history or its
+        index went backwards, the current snapshot is yielded. Raises UnreachableError when the registry goes away:
+        call again with the last index seen.
         """
         ...
 
@@ -85,7 +93,8 @@ class Registry(Protocol):
     async def compare_and_set(self, key: str, value: bytes, *, revision: int) -> Entry:
         """Write `value` if the key's revision is still `revision` (0: it must not exist).
 
-        Raises ConflictError when somebody else wrote first.
+        Raises ConflictError when somebody else wrote first. After UnreachableError the write may or may not have
+        happened: read the key before trying again.
         """
         ...
 
