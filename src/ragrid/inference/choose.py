@@ -1,0 +1,32 @@
+"""From settings to the adapters that they name."""
+
+from ragrid.errors import RagridError
+from ragrid.inference.embedder import Embedder
+from ragrid.inference.hashing import HashingEmbedder
+from ragrid.inference.http import open_client
+from ragrid.inference.model_files import find_model
+from ragrid.inference.onnx_embedder import OnnxEmbedder
+from ragrid.inference.openai_embedder import OpenAIEmbedder
+from ragrid.spec.settings import EmbedderSettings
+
+#: One request to an embedding server, seconds.
+EMBED_TIMEOUT_S = 60.0
+
+
+def open_embedder(settings: EmbedderSettings) -> Embedder:
+    """Return the embedder that `settings` name, loaded.
+
+    Raises MissingError when a model or key file is absent, RagridError when `openai` comes without an address.
+    """
+    match settings.kind:
+        case "onnx":
+            return OnnxEmbedder(find_model(settings.directory), name=settings.model, threads=settings.threads)
+        case "hashing":
+            return HashingEmbedder()
+        case "openai":
+            if settings.address is None:
+                raise RagridError("embedder: address: got nothing, wanted a URL that ends in /v1; add it to the grid")
+            client = open_client(
+                ca_file=settings.ca_file, api_key_file=settings.api_key_file, timeout_s=EMBED_TIMEOUT_S
+            )
+            return OpenAIEmbedder(client, settings.address, model=settings.model)
