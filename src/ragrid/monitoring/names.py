@@ -1,0 +1,52 @@
+"""The one list of metric names: what our parts export, and what our rules and pages ask for.
+
+A rule that asks for a name nobody exports never fires, so tests hold the rules against this list, and the list against
+the live /metrics of each part.
+"""
+
+#: Exported by the gateway (nginx, Lua). Labels: service, route, method, status_class ("2xx" to "5xx").
+GATEWAY_REQUESTS = "gateway_requests_total"
+GATEWAY_DURATION = "gateway_request_duration_seconds"
+GATEWAY_FIRST_BYTE = "gateway_first_byte_seconds"
+GATEWAY_IN_FLIGHT = "gateway_in_flight"
+GATEWAY_STATE_AGE = "gateway_state_age_seconds"
+GATEWAY_STATE_VERSION = "gateway_state_version"
+
+#: Exported by every ASGI service of ours. Labels: part, method, route, status.
+HTTP_REQUESTS = "ragrid_http_requests_total"
+HTTP_DURATION = "ragrid_http_request_duration_seconds"
+
+#: Exported by the agent. Labels: part, and instance_id for the first.
+INSTANCE_UP = "ragrid_instance_up"
+PART_UP = "ragrid_part_up"
+
+#: Recorded by Prometheus from our rules.
+SCRAPE_COVERAGE = "ragrid:scrape_coverage:ratio"
+ERROR_RATIO = "ragrid:gateway_errors:ratio_rate"
+
+GATEWAY = (
+    GATEWAY_REQUESTS,
+    GATEWAY_DURATION,
+    GATEWAY_FIRST_BYTE,
+    GATEWAY_IN_FLIGHT,
+    GATEWAY_STATE_AGE,
+    GATEWAY_STATE_VERSION,
+)
+SERVICES = (HTTP_REQUESTS, HTTP_DURATION)
+AGENT = (INSTANCE_UP, PART_UP)
+
+#: Of node_exporter 1.5 (Debian 12), read from its /metrics.
+NODE = (
+    "node_cpu_seconds_total",
+    "node_filesystem_avail_bytes",
+    "node_filesystem_size_bytes",
+    "node_memory_MemAvailable_bytes",
+    "node_memory_MemTotal_bytes",
+)
+
+#: Of NVIDIA's dcgm-exporter (utilisation in percent) and of vLLM 0.32.
+GPU = ("DCGM_FI_DEV_GPU_UTIL",)
+VLLM = ("vllm:num_requests_waiting",)
+
+#: Everything that a rule may ask for. `up` is Prometheus's own.
+KNOWN = frozenset((*GATEWAY, *SERVICES, *AGENT, *NODE, *GPU, *VLLM, SCRAPE_COVERAGE, "up"))
