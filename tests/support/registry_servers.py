@@ -1,0 +1,139 @@
+"""Real registry servers on free ports, for the contract suite and the component tests of several areas."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CONSUL_CACHE = ROOT / ".cache" / "parts" / "consul"
+START_S = 30.0
+
+
+def missing(what: str) -> None:
+    """A real part is missing: a failure where CI says so, else a skip."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+class Server:
+    """One server process that can be killed, hung and brought back on the same ports with its data."""
+
+    def __init__(self, command: list[str], url: str, log: Path, is_ready: Callable[[str], bool]) -> None:
+        self.command = command
+        self.url = url
+        self._log = log
+        self._is_ready = is_ready
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        deadline = time.monotonic() + START_S
+        while not self._is_ready(self.url):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                said = self._log.read_text(errors="replace")[-2000:]
+                pytest.fail(f"{self.command[0]} did not become ready: {said}")
+            time.sleep(0.05)
+
+    @contextlib.contextmanager
+    def signalled(self, number: int) -> Iterator[None]:
+        """Hang (SIGSTOP) or kill (any other signal) the process while the block runs; afterwards it serves again."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        if number == signal.SIGSTOP:
+            try:
+                yield
+            finally:
+                self._process.send_signal(signal.SIGCONT)
+        else:
+            self._process.wait(timeout=10)
+            self._process = None
+            yield
+            self.start()
+
+    def stop(self) -> None:
+        """End the process, however it is; calling it again is no error."""
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.send_signal(signal.SIGCONT)
+        self._process.wait(timeout=10)
+        self._process = None
+
+
+def _answers(url: str, path: str, *, method: str = "GET", body: str | None = None) -> str | None:
+    try:
+        answer = httpx.request(method, url + path, content=body, timeout=2.0, trust_env=False)
+    except httpx.TransportError:
+        return None
+    return answer.text if answer.status_code == 200 else None
+
+
+def etcd_server(directory: Path) -> Server:
+    """A real etcd whose data lies in `directory`; not started yet."""
+    program = shutil.which("etcd")
+    if program is None:
+        missing("etcd is not installed: sudo apt-get install --no-install-recommends etcd-server")
+    client, peer = free_ports(2)
+    url, peer_url = f"http://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
+    command = [
+        str(program), "--data-dir", str(directory / "etcd"), "--log-level", "error",
+        "--listen-client-urls", url, "--advertise-client-urls", url,
+        "--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url,
+        "--initial-cluster", f"default={peer_url}",
+    ]  # fmt: skip
+
+    def is_ready(address: str) -> bool:
+        return _answers(address, "/health") == '{"health":"true"}'
+
+    return Server(command, url, directory / "etcd.log", is_ready)
+
+
+def consul_server(directory: Path) -> Server:
+    """A real Consul agent in development mode (nothing on disk); not started yet."""
+    program = CONSUL_CACHE / "usr" / "bin" / "consul"
+    fetched = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "fetch_consul.py"), "--into", str(CONSUL_CACHE)],
+        capture_output=True,
+        check=False,
+        timeout=240,
+    )
+    if fetched.returncode != 0:
+        missing(f"consul could not be fetched: {fetched.stderr.decode(errors='replace')[-500:]}")
+    http, serf_lan, serf_wan, server, grpc = free_ports(5)
+    command = [
+        str(program), "agent", "-dev", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-log-level", "err",
+        "-http-port", str(http), "-serf-lan-port", str(serf_lan), "-serf-wan-port", str(serf_wan),
+        "-server-port", str(server), "-dns-port", "-1", "-grpc-port", str(grpc),
+    ]  # fmt: skip
+
+    def is_ready(address: str) -> bool:
+        leader = _answers(address, "/v1/status/leader")
+        nodes = _answers(address, "/v1/health/state/passing") or ""
+        return bool(leader and len(leader) > 4) and "serfHealth" in nodes
+
+    return Server(command, f"http://127.0.0.1:{http}", directory / "consul.log", is_ready)
