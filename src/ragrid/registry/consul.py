@@ -51,6 +51,8 @@ class ConsulRegistry:
         lease = Lease(uuid.uuid4().hex, instance, ttl_s)
         params = {"replace-existing-checks": "true"}
         await self._put("/v1/agent/service/register", self._registration(lease), params)
+        # A service that is registered again keeps its check's old state, also a critical one: pass the new check.
+        _wanted(await self._http.call("PUT", f"/v1/agent/check/pass/service:{self._id(instance)}"), _OK)
         await self._settled(lambda leases: lease.lease_id in leases)
         return lease
 
