@@ -1,0 +1,97 @@
+"""How a grid is entered and found: gateway, registry, tokens, agent."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from ragrid.spec import kinds
+from ragrid.spec.section import Section
+from ragrid.spec.values import Duration
+
+#: The ports that each registry is known for: https://etcd.io/docs/v3.4/op-guide/configuration/ and
+#: https://developer.hashicorp.com/consul/docs/install/ports
+_USUAL_PORTS = {"etcd": {"port": 2379, "peer_port": 2380}, "consul": {"port": 8500, "peer_port": 8300}}
+
+
+class Tls(Section):
+    """Where the gateway's certificate comes from."""
+
+    mode: Literal["internal-ca"] = Field(
+        default="internal-ca", description="`internal-ca`: a certificate authority that belongs to this grid alone."
+    )
+
+
+class Gateway(Section):
+    """The one door: TLS, tokens, limits, balancing."""
+
+    on: tuple[kinds.HostName, ...] = Field(
+        default=(), min_length=1, description="Hosts that run it. Default: the first host."
+    )
+    name: kinds.PublicName = Field(
+        default="",
+        description="The name or address that clients use, also in the certificate and in tokens. "
+        "Default: `vip`, else the `lan` address of the first host that runs it.",
+    )
+    http: kinds.Port = Field(default=80, description="Port that redirects to HTTPS.")
+    https: kinds.Port = Field(default=443, description="Port that serves everything.")
+    metrics_port: kinds.Port = Field(default=9145, description="Private port with nginx's own metrics.")
+    controller_port: kinds.Port = Field(default=9146, description="Private port of the gateway's controller.")
+    vip: kinds.Address | None = Field(
+        default=None, description="Address that moves to another host when the one that has it dies."
+    )
+    tls: Tls = Field(default_factory=Tls, description="Where its certificate comes from.")
+
+
+class Registry(Section):
+    """Where instances are registered and found."""
+
+    kind: Literal["etcd", "consul"] = Field(default="etcd", description="Which registry runs.")
+    on: tuple[kinds.HostName, ...] = Field(
+        default=(), min_length=1, description="Hosts that run it. Default: the first host."
+    )
+    port: kinds.Port = Field(default=2379, description="Port for clients. Default: 2379 for etcd, 8500 for Consul.")
+    peer_port: kinds.Port = Field(
+        default=2380, description="Port between its servers. Default: 2380 for etcd, 8300 for Consul."
+    )
+    gossip_port: kinds.Port = Field(default=8301, description="Port of Consul's gossip; etcd has none.")
+    metrics_port: kinds.Port = Field(
+        default=2381, description="Port of etcd's metrics; Consul serves its metrics on `port`."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_ports(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        kind = value.get("kind", "etcd")
+        return (_USUAL_PORTS.get(kind, {}) if isinstance(kind, str) else {}) | value
+
+
+class Auth(Section):
+    """Tokens: who may do what, and for how long."""
+
+    on: tuple[kinds.HostName, ...] = Field(
+        default=(), min_length=1, description="Hosts that run the token service. Default: the first host."
+    )
+    port: kinds.Port = Field(default=3020, description="Private port of the token service.")
+    access_token: kinds.Duration = Field(
+        default=Duration.parse("10m"), description="How long a person's or client's token lives."
+    )
+    service_token: kinds.Duration = Field(
+        default=Duration.parse("24h"), description="How long the token of a `-service` role lives."
+    )
+    key_rotation: kinds.Duration = Field(
+        default=Duration.parse("24h"), description="How often the signing key changes; no token may live longer."
+    )
+    tenant: kinds.TenantName = Field(
+        default="default_tenant", description="Tenant of clients that name none; Chroma's own default."
+    )
+    roles: dict[kinds.RoleName, tuple[kinds.Permission, ...]] = Field(
+        default_factory=dict, description="Roles of your own, beside the built-in ones: name to `service:action`."
+    )
+
+
+class Agent(Section):
+    """The agent, one on each host: checks instances and registers those that work."""
+
+    port: kinds.Port = Field(default=9200, description="Private port of its metrics.")
