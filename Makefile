@@ -42,13 +42,13 @@ packages:
 	@scripts/install-packages run
 
 venv: packages
-	@scripts/make-venv .venv requirements/run.lock requirements/model.lock
+	@scripts/make-venv --project .venv requirements/run.lock requirements/model.lock
 
 test-packages:
 	@scripts/install-packages test
 
 test-venv: test-packages
-	@scripts/make-venv .venv requirements/run.lock requirements/model.lock requirements/dev.lock
+	@scripts/make-venv --project .venv requirements/run.lock requirements/model.lock requirements/dev.lock
 
 consul: test-venv
 	@$(VENV)/python scripts/fetch_consul.py --into $(CACHE)/parts/consul
