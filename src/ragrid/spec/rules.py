@@ -86,6 +86,12 @@ def _ports(grid: Grid) -> Iterator[tuple[tuple[str, ...], Path, int]]:
     yield every, ("monitoring", "node_exporter_port"), grid.monitoring.node_exporter_port
 
 
+def something_is_served(grid: Grid) -> Iterator[Conflict]:
+    """A grid runs at least one service."""
+    if not any(grid.services.named()):
+        yield Conflict(("services",), "no service", "at least one", "add `chromadb: {}`, `memory: {}` and `rag: {}`")
+
+
 def ports_are_distinct(grid: Grid) -> Iterator[Conflict]:
     """No two parts listen on the same port of a host."""
     taken: dict[tuple[str, int], Path] = {}
@@ -275,6 +281,7 @@ def repositories_are_distinct(grid: Grid) -> Iterator[Conflict]:
 
 
 RULES: tuple[Callable[[Grid], Iterator[Conflict]], ...] = (
+    something_is_served,
     hosts_are_known,
     ports_are_distinct,
     addresses_are_in_their_networks,

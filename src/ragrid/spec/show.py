@@ -35,10 +35,11 @@ def _leaves(value: Any, path: Path) -> Iterator[tuple[Path, Plain]]:
         for position, item in enumerate(value):
             yield from _leaves(item, (*path, position))
     else:
-        yield path, _plain(value)
+        yield path, plain(value)
 
 
-def _plain(value: Any) -> Plain:
+def plain(value: Any) -> Plain:
+    """Return a value as YAML and JSON can hold it."""
     if isinstance(value, dict):
         return {}
     if isinstance(value, tuple):
