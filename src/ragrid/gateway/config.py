@@ -1,0 +1,79 @@
+"""What an edge is rendered from."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeService:
+    """One service behind the edge; `name` is a key of `routes.POLICY`."""
+
+    name: str
+    balance: Literal["least_conn", "round_robin"] = "least_conn"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Where the edge's certificate chain and private key lie (PEM)."""
+
+    certificate_file: Path
+    key_file: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one caller may do, keyed by the token's subject (public routes: by address); above it 429."""
+
+    requests_per_s: int = 10_000
+    burst: int = 20_000
+    concurrent: int = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthChecks:
+    """How often the edge asks each instance, and how long it waits for the answer."""
+
+    interval_s: float = 0.25
+    timeout_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayConfig:
+    """Everything that needs a reload of nginx to change; endpoints, keys and roles come as state instead.
+
+    All paths are absolute. `run_directory` must be readable by its owner alone: whoever can write to `admin_socket`
+    decides where requests go and whose tokens count. With `tls` the edge answers on `https_port` and `http_port` only
+    redirects there; without, `http_port` is the edge. `user` is whom workers run as when nginx is started by root.
+    """
+
+    issuer: str
+    server_name: str = "localhost"
+    listen_addresses: tuple[str, ...] = ("127.0.0.1",)
+    http_port: int
+    https_port: int | None = None
+    tls: Tls | None = None
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int
+    run_directory: Path
+    log_directory: Path
+    lua_directory: Path
+    admin_socket: Path
+    state_file: Path
+    services: tuple[EdgeService, ...]
+    workers: int = 2
+    user: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    health: HealthChecks = field(default_factory=HealthChecks)
+    modules_directory: Path = Path("/usr/lib/nginx/modules")
+    #: Debian's lua-cjson, lua-resty-core and lua-resty-lrucache; `?` is the module.
+    lua_path: str = "/usr/share/lua/5.1/?.lua"
+    lua_c_path: str = "/usr/lib/x86_64-linux-gnu/lua/5.1/?.so;/usr/lib/aarch64-linux-gnu/lua/5.1/?.so"
+
+    def __post_init__(self) -> None:
+        """Refuse what nginx would read differently."""
+        if (self.tls is None) != (self.https_port is None):
+            raise ValueError("https_port and tls: got one of them, wanted both or none")
+        for path in (self.run_directory, self.log_directory, self.lua_directory, self.admin_socket, self.state_file):
+            if not path.is_absolute():
+                raise ValueError(f"{path}: wanted an absolute path")

@@ -1,0 +1,79 @@
+-- Refusals in the one shape that all of ragrid uses: RFC 9457 problem details.
+
+local cjson = require "cjson.safe"
+
+local _M = {}
+
+local KNOWN = {
+    [400] = { "bad-request", "the request cannot be read" },
+    [401] = { "unauthorized", "a valid access token is needed" },
+    [403] = { "forbidden", "the token does not allow this" },
+    [404] = { "not-found", "no route leads there" },
+    [405] = { "method-not-allowed", "the path does not take this method" },
+    [408] = { "request-timeout", "the request did not arrive in time" },
+    [413] = { "content-too-large", "the body is larger than this route takes" },
+    [414] = { "uri-too-long", "the address is too long" },
+    [429] = { "too-many-requests", "this caller is over its limit; slow down and try again" },
+    [431] = { "header-too-large", "the header fields are too large" },
+    [500] = { "internal-error", "the gateway failed; its error log has the reason" },
+    [502] = { "bad-gateway", "the service behind the gateway did not answer; try again" },
+    [503] = { "unavailable", "the service behind the gateway has no running instance; try again" },
+    [504] = { "gateway-timeout", "the service behind the gateway did not answer in time" },
+}
+
+-- Statuses that only nginx uses, and what callers are told instead.
+local NGINX_ONLY = { [494] = 431, [495] = 400, [496] = 400, [497] = 400, [499] = 400 }
+
+-- Answers the current request and ends it. `members` are added at the top level of the object.
+function _M.send(status, code, detail, headers, members)
+    ngx.status = status
+    ngx.header["Content-Type"] = "application/problem+json"
+    ngx.header["Cache-Control"] = "no-store"
+    for name, value in pairs(headers or {}) do
+        ngx.header[name] = value
+    end
+    local body = {
+        type = "urn:ragrid:problem:" .. code,
+        title = (code:gsub("-", " ")),
+        status = status,
+        detail = detail,
+        code = code,
+        request_id = ngx.var.request_id,
+    }
+    for name, value in pairs(members or {}) do
+        body[name] = value
+    end
+    local text = cjson.encode(body) .. "\n"
+    ngx.header["Content-Length"] = #text
+    ngx.print(text)
+    return ngx.exit(ngx.HTTP_OK)
+end
+
+function _M.unauthorized(detail, was_sent)
+    -- RFC 6750, section 3: a request without credentials gets no error code
+    local challenge = 'Bearer realm="ragrid"'
+    if was_sent then
+        challenge = challenge .. ', error="invalid_token", error_description="' .. detail .. '"'
+    end
+    return _M.send(401, was_sent and "invalid-token" or "unauthorized", detail, { ["WWW-Authenticate"] = challenge })
+end
+
+function _M.forbidden(permission)
+    local challenge = 'Bearer realm="ragrid", error="insufficient_scope", scope="' .. permission .. '"'
+    return _M.send(403, "insufficient-scope", "the token lacks " .. permission,
+        { ["WWW-Authenticate"] = challenge }, { permission = permission })
+end
+
+-- For error_page: turns nginx's own refusal into a problem.
+function _M.from_nginx()
+    local status = ngx.status
+    status = NGINX_ONLY[status] or status
+    local known = KNOWN[status] or KNOWN[500]
+    local headers
+    if status == 429 or status == 503 then
+        headers = { ["Retry-After"] = "1" }
+    end
+    return _M.send(status, known[1], known[2], headers)
+end
+
+return _M

@@ -1,0 +1,320 @@
+"""The edge as plain files: nginx.conf and policy.json. Pure; the same bytes for the same configuration.
+
+`nginx -p DIRECTORY -c nginx.conf -e stderr` runs them, where DIRECTORY holds both. nginx stays in the foreground, needs
+no root above port 1023, and writes only below `run_directory` and `log_directory`, which must exist.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ragrid.gateway.config import EdgeService, GatewayConfig
+from ragrid.gateway.routes import POLICY, Route, ServicePolicy
+
+CONNECT_TIMEOUT_S = 2.0
+SEND_TIMEOUT_S = 60.0
+#: Below the 5 s after which uvicorn (and with it vLLM) closes an idle connection: no request meets a closing one.
+UPSTREAM_IDLE_S = 4
+UPSTREAM_IDLE_CONNECTIONS = 64
+
+#: Statuses that nginx makes by itself and that the caller gets as problem+json.
+_NGINX_ERRORS = "400 401 403 404 405 408 413 414 429 494 495 496 497 500 502 503 504"
+
+
+def render_nginx(config: GatewayConfig) -> dict[str, bytes]:
+    """Return relative file name → content of everything that nginx reads, apart from the Lua files and certificates.
+
+    Raises KeyError for a service that `routes.POLICY` does not know.
+    """
+    return {
+        "nginx.conf": _nginx_conf(config).encode(),
+        "policy.json": (json.dumps(_policy_table(config), indent=1, sort_keys=True) + "\n").encode(),
+    }
+
+
+def _policy_table(config: GatewayConfig) -> dict[str, Any]:
+    return {
+        "issuer": config.issuer,
+        "state_file": str(config.state_file),
+        "places": {
+            "run_directory": str(config.run_directory),
+            "log_directory": str(config.log_directory),
+            "admin_socket": str(config.admin_socket),
+        },
+        "health": {"interval_s": config.health.interval_s, "timeout_s": config.health.timeout_s},
+        "services": {service.name: _service_table(service) for service in config.services},
+    }
+
+
+def _service_table(service: EdgeService) -> dict[str, Any]:
+    policy = POLICY[service.name]
+    return {
+        "name": service.name,
+        "balance": service.balance,
+        "health_path": policy.health_path,
+        "routes": [_route_table(service.name, route) for route in policy.routes],
+    }
+
+
+def _route_table(service: str, route: Route) -> dict[str, Any]:
+    return {
+        "service": service,
+        "name": route.name,
+        "methods": dict.fromkeys(route.methods, True),
+        "expression": route.expression,
+        "idempotent": route.idempotent,
+        "body_limit_bytes": route.body_limit_bytes,
+        "connect_timeout_s": CONNECT_TIMEOUT_S,
+        "send_timeout_s": SEND_TIMEOUT_S,
+        "read_timeout_s": route.read_timeout_s,
+        **({} if route.permission is None else {"permission": route.permission}),
+        **({} if route.answer is None else {"answer": route.answer}),
+    }
+
+
+def _quoted(value: str | Path) -> str:
+    """A value for nginx; a quote, backslash, dollar sign or line end in it could say something else there."""
+    text = str(value)
+    if any(character in text for character in '"\\$\n\r\0;{}'):
+        raise ValueError(f"{text!r}: holds a character that nginx.conf cannot carry; choose another name")
+    return f'"{text}"'
+
+
+def _indented(text: str, spaces: int) -> str:
+    return "\n".join(" " * spaces + line if line else line for line in text.strip("\n").splitlines())
+
+
+def _nginx_conf(config: GatewayConfig) -> str:
+    servers = [_edge_server(config), _metrics_server(config), _admin_server(config)]
+    if config.tls is not None:
+        servers.insert(0, _redirect_server(config))
+    body = "\n\n".join(_indented(part, 4) for part in (_http_settings(config), *servers))
+    return f"{_main_settings(config)}\nhttp {{\n{body}\n}}\n"
+
+
+def _main_settings(config: GatewayConfig) -> str:
+    user = f"user {config.user};\n" if config.user else ""
+    modules = "".join(
+        f"load_module {_quoted(config.modules_directory / name)};\n"
+        for name in ("ndk_http_module.so", "ngx_http_lua_module.so")
+    )
+    return f"""\
+# Rendered by ragrid; edit grid.yaml instead.
+{user}{modules}daemon off;
+worker_processes {config.workers};
+worker_rlimit_nofile 16384;
+pid {_quoted(config.run_directory / "nginx.pid")};
+error_log stderr notice;
+pcre_jit on;
+
+events {{
+    worker_connections 4096;
+}}
+"""
+
+
+def _http_settings(config: GatewayConfig) -> str:
+    run = config.run_directory
+    temporary = "\n".join(
+        f"{name}_temp_path {_quoted(run / name)};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    limits = config.limits
+    return f"""\
+server_tokens off;
+default_type application/octet-stream;
+{temporary}
+log_format edge escape=json '{{"time":"$time_iso8601","request_id":"$request_id","service":"$ragrid_service",'
+    '"route":"$ragrid_route","subject":"$ragrid_subject","method":"$request_method","path":"$uri","status":$status,'
+    '"sent_bytes":$bytes_sent,"took_s":$request_time,"upstream":"$upstream_addr",'
+    '"upstream_status":"$upstream_status","first_byte_s":"$upstream_header_time","client":"$remote_addr"}}';
+access_log {_quoted(config.log_directory / "access.log")} edge buffer=64k flush=1s;
+
+lua_package_path "{_plain(config.lua_directory)}/?.lua;{config.lua_path};;";
+lua_package_cpath "{config.lua_c_path};;";
+lua_shared_dict ragrid_state 16m;
+lua_shared_dict ragrid_health 1m;
+lua_shared_dict ragrid_connections 1m;
+lua_shared_dict ragrid_metrics 8m;
+lua_shared_dict ragrid_verdicts 8m;
+lua_socket_log_errors off;
+init_by_lua_block {{ edge = require "edge"; edge.init() }}
+init_worker_by_lua_block {{ edge.init_worker() }}
+
+client_header_timeout 15s;
+client_body_timeout 60s;
+send_timeout 60s;
+keepalive_timeout 75s;
+keepalive_requests 100000;
+client_body_buffer_size 256k;
+large_client_header_buffers 4 16k;
+gzip off;
+tcp_nodelay on;
+
+limit_req_zone $ragrid_subject zone=requests:4m rate={limits.requests_per_s}r/s;
+limit_conn_zone $ragrid_subject zone=concurrent:4m;
+limit_req_status 429;
+limit_conn_status 429;
+
+upstream instances {{
+    server 0.0.0.1; # never used: balance() names the instance of each request
+    balancer_by_lua_block {{ edge.balance() }}
+    keepalive {UPSTREAM_IDLE_CONNECTIONS};
+    keepalive_timeout {UPSTREAM_IDLE_S}s;
+    keepalive_requests 100000;
+}}"""
+
+
+def _plain(value: str | Path) -> str:
+    return _quoted(value)[1:-1]
+
+
+def _listens(addresses: Iterable[str], port: int, suffix: str = "") -> str:
+    lines = (f"listen {f'[{host}]' if ':' in host else host}:{port}{suffix};" for host in addresses)
+    return "\n".join(lines)
+
+
+_HEALTH = """\
+location = /health {
+    access_log off;
+    default_type application/json;
+    return 200 '{"status":"ok"}\\n';
+}"""
+
+
+def _redirect_server(config: GatewayConfig) -> str:
+    port = "" if config.https_port == 443 else f":{config.https_port}"
+    return f"""\
+server {{
+{_indented(_listens(config.listen_addresses, config.http_port, " default_server"), 4)}
+    server_name {_plain(config.server_name)};
+    access_log off;
+{_indented(_HEALTH, 4)}
+    location / {{
+        return 308 https://$host{port}$request_uri;
+    }}
+}}"""
+
+
+def _edge_server(config: GatewayConfig) -> str:
+    if config.tls is not None and config.https_port is not None:
+        listens = _listens(config.listen_addresses, config.https_port, " ssl http2 default_server")
+        tls = _indented(_tls_settings(config), 4) + "\n"
+    else:
+        listens, tls = _listens(config.listen_addresses, config.http_port, " default_server"), ""
+    locations = "\n".join(
+        _indented(_service_location(POLICY[service.name], prefix), 4)
+        for service in config.services
+        for prefix in POLICY[service.name].prefixes
+    )
+    return f"""\
+server {{
+{_indented(listens, 4)}
+    server_name {_plain(config.server_name)};
+{tls}    http2_max_concurrent_streams 256;
+    set $ragrid_service "none";
+    set $ragrid_route "";
+    set $ragrid_subject "";
+    set $ragrid_peer "";
+    add_header X-Request-Id $request_id always;
+    error_page {_NGINX_ERRORS} @problem;
+    limit_req zone=requests burst={config.limits.burst} nodelay;
+    limit_conn concurrent {config.limits.concurrent};
+{_indented(_proxy_settings(), 4)}
+
+{_indented(_HEALTH, 4)}
+{locations}
+    location / {{
+        rewrite_by_lua_block {{ edge.rewrite_unknown() }}
+        log_by_lua_block {{ edge.log("none") }}
+    }}
+    location @problem {{
+        content_by_lua_block {{ require("problem").from_nginx() }}
+        log_by_lua_block {{ edge.log(ngx.var.ragrid_service) }}
+    }}
+}}"""
+
+
+def _tls_settings(config: GatewayConfig) -> str:
+    if config.tls is None:
+        return ""
+    return f"""\
+ssl_certificate {_quoted(config.tls.certificate_file)};
+ssl_certificate_key {_quoted(config.tls.key_file)};
+ssl_protocols TLSv1.2 TLSv1.3;
+ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:\
+ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305;
+ssl_prefer_server_ciphers off;
+ssl_session_cache shared:tls:4m;
+ssl_session_timeout 1h;
+ssl_session_tickets off;"""
+
+
+def _proxy_settings() -> str:
+    """What holds for every service. `non_idempotent`: the Lua balancer decides about replays, by route."""
+    return """\
+proxy_http_version 1.1;
+proxy_next_upstream error timeout non_idempotent;
+proxy_hide_header X-Request-Id;
+proxy_redirect off;"""
+
+
+def _service_location(policy: ServicePolicy, prefix: str) -> str:
+    authorization = "$http_authorization" if policy.forwards_authorization else '""'
+    buffering = "proxy_buffering off;\n    proxy_cache off;" if policy.is_streaming else "proxy_buffers 8 32k;"
+    return f"""\
+location ^~ {prefix} {{
+    set $ragrid_service "{policy.name}";
+    client_max_body_size {policy.body_limit_bytes};
+    {buffering}
+    proxy_set_header Host $host;
+    proxy_set_header Connection "";
+    proxy_set_header Authorization {authorization};
+    proxy_set_header Proxy "";
+    proxy_set_header Forwarded "";
+    proxy_set_header X-Forwarded-For $remote_addr;
+    proxy_set_header X-Forwarded-Host $host;
+    proxy_set_header X-Forwarded-Proto $scheme;
+    proxy_set_header X-Real-Ip $remote_addr;
+    proxy_set_header X-Request-Id $request_id;
+    rewrite_by_lua_block {{ edge.rewrite("{policy.name}") }}
+    log_by_lua_block {{ edge.log("{policy.name}") }}
+    proxy_pass http://instances;
+}}"""
+
+
+def _metrics_server(config: GatewayConfig) -> str:
+    return f"""\
+server {{
+{_indented(_listens((config.metrics_host,), config.metrics_port), 4)}
+    access_log off;
+    location = /metrics {{
+        content_by_lua_block {{ edge.metrics() }}
+    }}
+    location = /healthz {{
+        default_type application/json;
+        return 200 '{{"status":"ok"}}\\n';
+    }}
+    location = /readyz {{
+        content_by_lua_block {{ edge.ready() }}
+    }}
+    location / {{
+        return 404;
+    }}
+}}"""
+
+
+def _admin_server(config: GatewayConfig) -> str:
+    return f"""\
+server {{
+    listen {_quoted(f"unix:{config.admin_socket}")};
+    access_log off;
+    client_max_body_size 16m;
+    client_body_buffer_size 4m;
+    location = /state {{
+        content_by_lua_block {{ require("state").admin() }}
+    }}
+    location / {{
+        return 404;
+    }}
+}}"""

@@ -1,0 +1,334 @@
+"""The policy table: every request that the edge lets through, and what it asks of the caller. Pure.
+
+First match wins, and what no route names is refused (404; 405 when only the method is wrong). A path is a literal with
+`{name}` for one segment and a final `/**` for at least one more. `{tenant}` must equal the tenant of the token.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+KIB = 1024
+MIB = 1024 * KIB
+
+#: A permission, or None for a route that needs no token.
+Permission = str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One line of the table. `idempotent` routes may be replayed on another instance after the request was sent.
+
+    `streaming` answers are passed on byte by byte. `answer` names an answer that the edge gives by itself.
+    """
+
+    name: str
+    methods: tuple[str, ...]
+    path: str
+    permission: Permission
+    idempotent: bool = False
+    streaming: bool = False
+    body_limit_bytes: int = MIB
+    read_timeout_s: float = 60.0
+    answer: Literal["identity"] | None = None
+
+    @property
+    def is_public(self) -> bool:
+        """No token is asked for."""
+        return self.permission is None
+
+    @property
+    def expression(self) -> str:
+        """The path as a regular expression that Python and PCRE read alike."""
+        open_ended = self.path.endswith("/**")
+        path = self.path.removesuffix("/**")
+        parts = (
+            f"(?P<{segment[1:-1]}>[^/]+)" if segment.startswith("{") else re.escape(segment)
+            for segment in path.split("/")
+        )
+        return "^" + "/".join(parts) + ("/.+$" if open_ended else "$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePolicy:
+    """The routes of one service. `prefixes` are its places in the one public address space.
+
+    `forwards_authorization`: the backend gets the caller's token, because it verifies it again itself.
+    """
+
+    name: str
+    prefixes: tuple[str, ...]
+    health_path: str
+    forwards_authorization: bool
+    routes: tuple[Route, ...]
+
+    @property
+    def body_limit_bytes(self) -> int:
+        """The largest body that any route of the service takes."""
+        return max(route.body_limit_bytes for route in self.routes)
+
+    @property
+    def is_streaming(self) -> bool:
+        """Some route streams, so nothing of this service is buffered."""
+        return any(route.streaming for route in self.routes)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A route that takes the request; `tenant` is the one that the path names, if it names one."""
+
+    route: Route
+    tenant: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WrongMethod:
+    """The path exists; `allowed` lists the methods that it takes."""
+
+    allowed: tuple[str, ...]
+
+
+def find_route(policy: ServicePolicy, method: str, path: str) -> Found | WrongMethod | None:
+    """Return what the table says about a decoded path; None when nothing names it. The Lua edge decides the same."""
+    allowed: set[str] = set()
+    for route in policy.routes:
+        match = re.fullmatch(route.expression.removeprefix("^").removesuffix("$"), path)
+        if match is None:
+            continue
+        if method in route.methods:
+            return Found(route, match.groupdict().get("tenant"))
+        allowed.update(route.methods)
+    return WrongMethod(tuple(sorted(allowed))) if allowed else None
+
+
+def _read(name: str, path: str, permission: Permission, *, read_timeout_s: float = 60.0) -> Route:
+    return Route(
+        name=name,
+        methods=("GET", "HEAD"),
+        path=path,
+        permission=permission,
+        idempotent=True,
+        read_timeout_s=read_timeout_s,
+    )
+
+
+_DATABASES = "/api/v2/tenants/{tenant}/databases"
+_COLLECTIONS = _DATABASES + "/{database}/collections"
+_COLLECTION = _COLLECTIONS + "/{collection}"
+#: ChromaDB's own max_payload_size_bytes; a larger body is refused there anyway.
+_CHROMA_BODY_BYTES = 40 * MIB
+
+
+def _chroma_records(name: str, permission: str, *, idempotent: bool) -> Route:
+    return Route(
+        name=name,
+        methods=("POST",),
+        path=f"{_COLLECTION}/{name}",
+        permission=permission,
+        idempotent=idempotent,
+        body_limit_bytes=_CHROMA_BODY_BYTES,
+        read_timeout_s=120.0,
+    )
+
+
+def _chroma(name: str, method: str, path: str, permission: str) -> Route:
+    return Route(name=name, methods=(method,), path=path, permission=permission)
+
+
+#: ChromaDB 1.5.9, API v2. Closed on purpose: /reset, /docs, /openapi.json, /api/v1, and /collections/{crn}, whose
+#: resource name can name another tenant.
+_CHROMADB = ServicePolicy(
+    name="chromadb",
+    prefixes=("/api/v2",),
+    health_path="/api/v2/heartbeat",
+    forwards_authorization=False,
+    routes=(
+        _chroma_records("query", "chromadb:read", idempotent=True),
+        _chroma_records("get", "chromadb:read", idempotent=True),
+        _chroma_records("search", "chromadb:read", idempotent=True),
+        _read("count", f"{_COLLECTION}/count", "chromadb:read"),
+        _chroma_records("add", "chromadb:write", idempotent=False),
+        _chroma_records("upsert", "chromadb:write", idempotent=True),
+        _chroma_records("update", "chromadb:write", idempotent=True),
+        _chroma_records("delete", "chromadb:write", idempotent=False),
+        _read("fork_count", f"{_COLLECTION}/fork_count", "chromadb:read"),
+        _read("indexing_status", f"{_COLLECTION}/indexing_status", "chromadb:read"),
+        _chroma("fork", "POST", f"{_COLLECTION}/fork", "chromadb:write"),
+        _chroma("attach_function", "POST", f"{_COLLECTION}/functions/attach", "chromadb:write"),
+        _read("get_function", f"{_COLLECTION}/functions/{{name}}", "chromadb:read"),
+        _chroma("detach_function", "POST", f"{_COLLECTION}/attached_functions/{{name}}/detach", "chromadb:write"),
+        _read("collection_by_id", f"{_COLLECTIONS}/by-id/{{collection}}", "chromadb:read"),
+        _read("get_collection", _COLLECTION, "chromadb:read"),
+        _chroma("update_collection", "PUT", _COLLECTION, "chromadb:write"),
+        _chroma("delete_collection", "DELETE", _COLLECTION, "chromadb:write"),
+        _read("list_collections", _COLLECTIONS, "chromadb:read"),
+        _chroma("create_collection", "POST", _COLLECTIONS, "chromadb:write"),
+        _read("count_collections", f"{_DATABASES}/{{database}}/collections_count", "chromadb:read"),
+        _read("get_database", f"{_DATABASES}/{{database}}", "chromadb:read"),
+        _chroma("delete_database", "DELETE", f"{_DATABASES}/{{database}}", "chromadb:admin"),
+        _read("list_databases", _DATABASES, "chromadb:read"),
+        _chroma("create_database", "POST", _DATABASES, "chromadb:admin"),
+        _read("get_tenant", "/api/v2/tenants/{tenant}", "chromadb:read"),
+        _chroma("update_tenant", "PATCH", "/api/v2/tenants/{tenant}", "chromadb:admin"),
+        _chroma("create_tenant", "POST", "/api/v2/tenants", "chromadb:admin"),
+        Route(
+            name="identity",
+            methods=("GET",),
+            path="/api/v2/auth/identity",
+            permission="chromadb:read",
+            idempotent=True,
+            answer="identity",
+        ),
+        _read("heartbeat", "/api/v2/heartbeat", "chromadb:read"),
+        _read("root", "/api/v2", "chromadb:read"),
+        _read("version", "/api/v2/version", "chromadb:read"),
+        _read("preflight", "/api/v2/pre-flight-checks", "chromadb:read"),
+        _read("healthcheck", "/api/v2/healthcheck", "chromadb:read"),
+    ),
+)
+
+
+def _infer(name: str, path: str) -> Route:
+    """A call of the OpenAI API: safe to replay until its first byte is on the way to the caller."""
+    return Route(
+        name=name,
+        methods=("POST",),
+        path=path,
+        permission="vllm:infer",
+        idempotent=True,
+        streaming=True,
+        body_limit_bytes=32 * MIB,
+        read_timeout_s=600.0,
+    )
+
+
+#: An allowlist: vLLM leaves /tokenize, /sleep, /update_weights and more open to anybody. Stored responses
+#: (GET /v1/responses/{id}) are closed, because vLLM does not bind them to a caller.
+_VLLM = ServicePolicy(
+    name="vllm",
+    prefixes=("/v1",),
+    health_path="/health",
+    forwards_authorization=False,
+    routes=(
+        _infer("chat", "/v1/chat/completions"),
+        _infer("completions", "/v1/completions"),
+        _infer("embeddings", "/v1/embeddings"),
+        _infer("responses", "/v1/responses"),
+        _read("models", "/v1/models", "vllm:infer"),
+        # `/**`: the names of models hold slashes (Qwen/Qwen3-8B)
+        _read("model", "/v1/models/**", "vllm:infer"),
+    ),
+)
+
+_WRITES = ("DELETE", "PATCH", "POST", "PUT")
+
+
+def _memory_search(path: str) -> Route:
+    return Route(
+        name="search", methods=("POST",), path=path, permission="memory:read", idempotent=True, read_timeout_s=30.0
+    )
+
+
+_MEMORY = ServicePolicy(
+    name="memory",
+    prefixes=("/memory/v1",),
+    health_path="/healthz",
+    forwards_authorization=True,
+    routes=(
+        Route(
+            name="admin",
+            methods=("GET", "HEAD", *_WRITES),
+            path="/memory/v1/admin/**",
+            permission="memory:admin",
+            body_limit_bytes=8 * MIB,
+        ),
+        _memory_search("/memory/v1/search"),
+        _memory_search("/memory/v1/{collection}/search"),
+        _memory_search("/memory/v1/{collection}/{name}/search"),
+        _read("read", "/memory/v1/**", "memory:read"),
+        Route(
+            name="write",
+            methods=_WRITES,
+            path="/memory/v1/**",
+            permission="memory:write",
+            body_limit_bytes=8 * MIB,
+        ),
+    ),
+)
+
+_RAG = ServicePolicy(
+    name="rag",
+    prefixes=("/rag/v1",),
+    health_path="/healthz",
+    forwards_authorization=True,
+    routes=(
+        Route(
+            name="ask",
+            methods=("POST",),
+            path="/rag/v1/ask",
+            permission="rag:read",
+            idempotent=True,
+            streaming=True,
+            read_timeout_s=600.0,
+        ),
+        Route(
+            name="search",
+            methods=("POST",),
+            path="/rag/v1/search",
+            permission="rag:read",
+            idempotent=True,
+        ),
+        Route(
+            name="rebuild",
+            methods=("POST",),
+            path="/rag/v1/rebuild",
+            permission="rag:admin",
+            read_timeout_s=3600.0,
+        ),
+        _read("read", "/rag/v1/**", "rag:read"),
+        Route(
+            name="write",
+            methods=_WRITES,
+            path="/rag/v1/**",
+            permission="rag:write",
+            body_limit_bytes=64 * MIB,
+            read_timeout_s=600.0,
+        ),
+    ),
+)
+
+
+def _oauth(name: str) -> Route:
+    return Route(
+        name=name,
+        methods=("POST",),
+        path=f"/oauth2/{name}",
+        permission=None,
+        body_limit_bytes=64 * KIB,
+        read_timeout_s=30.0,
+    )
+
+
+_TOKENS = ServicePolicy(
+    name="tokens",
+    prefixes=("/oauth2", "/.well-known", "/tokens/v1"),
+    health_path="/healthz",
+    forwards_authorization=True,
+    routes=(
+        _oauth("token"),
+        _oauth("revoke"),
+        _oauth("introspect"),
+        _read("jwks", "/.well-known/jwks.json", None),
+        _read("metadata", "/.well-known/oauth-authorization-server", None),
+        Route(
+            name="admin",
+            methods=("GET", "HEAD", *_WRITES),
+            path="/tokens/v1/**",
+            permission="tokens:admin",
+        ),
+    ),
+)
+
+#: Every service that the edge knows, by name.
+POLICY: Mapping[str, ServicePolicy] = {policy.name: policy for policy in (_CHROMADB, _MEMORY, _RAG, _TOKENS, _VLLM)}

@@ -1,0 +1,322 @@
+"""A real nginx with the rendered edge, small real backends behind it, and a signer of tokens."""
+
+import http.server
+import json
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import httpx
+import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from ragrid.gateway.config import EdgeService, GatewayConfig, HealthChecks, Limits
+from ragrid.gateway.launch import nginx_command, prepare_for
+from ragrid.gateway.lua import LUA_DIRECTORY
+from ragrid.gateway.render import render_nginx
+from ragrid.gateway.routes import POLICY
+from ragrid.gateway.state import Endpoint, GatewayState, Revocations, ServiceState, dump_state, keys_from_jwks
+from ragrid.identity.roles import BUILTIN_ROLES
+
+ISSUER = "https://edge.test"
+ALL_PERMISSIONS = " ".join(BUILTIN_ROLES["admin"])
+
+
+def wait_until(condition: Callable[[], Any], what: str, deadline_s: float = 10.0) -> Any:
+    """Return the first true value of `condition`; fail with what was seen last."""
+    end = time.monotonic() + deadline_s
+    seen: Any = None
+    while time.monotonic() < end:
+        try:
+            seen = condition()
+        except (OSError, httpx.HTTPError) as error:
+            seen = error
+        else:
+            if seen:
+                return seen
+        time.sleep(0.02)
+    pytest.fail(f"{what}: not within {deadline_s} s; seen last: {seen!r}")
+
+
+def free_ports(number: int) -> list[int]:
+    held = [socket.socket() for _ in range(number)]
+    try:
+        for one in held:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in held]
+    finally:
+        for one in held:
+            one.close()
+
+
+@dataclass
+class Signer:
+    """Mints access tokens; every claim and header can be bent."""
+
+    key: ECKey = field(
+        default_factory=lambda: ECKey.generate_key("P-256", {"alg": "ES256", "use": "sig"}, auto_kid=True)
+    )
+
+    def jwks(self) -> bytes:
+        return json.dumps({"keys": [self.key.as_dict(private=False)]}).encode()
+
+    def claims(self, **changes: Any) -> dict[str, Any]:
+        now = int(time.time())
+        claims = {
+            "iss": ISSUER,
+            "aud": sorted(POLICY),
+            "sub": "ada",
+            "client_id": "tests",
+            "tenant": "default_tenant",
+            "scope": ALL_PERMISSIONS,
+            "roles": ["admin"],
+            "iat": now,
+            "exp": now + 600,
+            "jti": f"t{time.monotonic_ns()}",
+        }
+        claims.update(changes)
+        return {name: value for name, value in claims.items() if value is not None}
+
+    def token(self, *, header: dict[str, Any] | None = None, **changes: Any) -> str:
+        full = {"alg": "ES256", "typ": "at+jwt", "kid": self.key.kid, **(header or {})}
+        full = {name: value for name, value in full.items() if value is not None}
+        return jwt.encode(full, self.claims(**changes), self.key)
+
+    def bearer(self, **changes: Any) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token(**changes)}"}
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    backend: ClassVar["Backend"]
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class named it
+        pass
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.backend.requests.append(
+            {"method": self.command, "path": self.path, "headers": dict(self.headers.items()), "body": body}
+        )
+        if self.path.startswith("/v1/chat"):
+            return self._stream()
+        content = json.dumps({"backend": self.backend.name, "path": self.path}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+        return None
+
+    def _stream(self) -> None:
+        """Ten events; the rest waits until the test has seen the first."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for number in range(10):
+            if number == 1:
+                self.backend.go_on.wait(10)
+            event = f"data: {number}\n\n".encode()
+            self.wfile.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
+        self.wfile.write(b"0\r\n\r\n")
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _answer
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass  # a cut connection is what some tests want
+
+
+@dataclass
+class Backend:
+    """One HTTP server in this process that remembers what it was asked."""
+
+    name: str
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    go_on: threading.Event = field(default_factory=threading.Event)
+    port: int = 0
+
+    def __post_init__(self) -> None:
+        handler = type("Handler", (_Handler,), {"backend": self})
+        self.server = _Server(("127.0.0.1", self.port), handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def seen(self) -> list[dict[str, Any]]:
+        """The requests apart from health checks."""
+        return [one for one in self.requests if one["headers"].get("User-Agent") != "ragrid-gateway"]
+
+    def stop(self) -> None:
+        self.go_on.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def endpoint(backend_port: int, **changes: Any) -> Endpoint:
+    return Endpoint(**{"id": f"i{backend_port}", "host": "127.0.0.1", "port": backend_port, **changes})
+
+
+@dataclass
+class Edge:
+    """A running edge. `put` and `push` speak to its admin socket."""
+
+    config: GatewayConfig
+    directory: Path
+    signer: Signer
+    process: subprocess.Popen[bytes] | None = None
+    version: int = 0
+
+    @property
+    def url(self) -> str:
+        if self.config.https_port is not None:
+            return f"https://localhost:{self.config.https_port}"
+        return f"http://127.0.0.1:{self.config.http_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        return f"http://127.0.0.1:{self.config.metrics_port}"
+
+    def start(self) -> None:
+        for name, content in render_nginx(self.config).items():
+            (self.directory / name).write_bytes(content)
+        prepare_for(self.config)
+        with (self.directory / "stderr.log").open("ab") as log:
+            self.process = subprocess.Popen(nginx_command(self.directory), stderr=log, stdin=subprocess.DEVNULL)
+        wait_until(self._answers, f"nginx answers; {self.directory}/stderr.log")
+
+    def _answers(self) -> bool:
+        if self.process is None or self.process.poll() is not None:
+            pytest.fail(f"nginx ended: {self.log()}")
+        return httpx.get(f"{self.metrics_url}/healthz").status_code == 200
+
+    def log(self) -> str:
+        return (self.directory / "stderr.log").read_text()[-4000:]
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(10)
+
+    def put(self, content: bytes) -> httpx.Response:
+        transport = httpx.HTTPTransport(uds=str(self.config.admin_socket))
+        with httpx.Client(transport=transport) as client:
+            return client.put("http://edge/state", content=content)
+
+    def state(self, services: dict[str, list[Endpoint]], **changes: Any) -> GatewayState:
+        self.version += 1
+        return GatewayState(
+            **{
+                "version": self.version,
+                "keys": keys_from_jwks(self.signer.jwks()),
+                "services": {name: ServiceState(endpoints=tuple(some)) for name, some in services.items()},
+                "roles": dict(BUILTIN_ROLES),
+                "revoked": Revocations(),
+                **changes,
+            }
+        )
+
+    def push(self, services: dict[str, list[Endpoint]], **changes: Any) -> None:
+        answer = self.put(dump_state(self.state(services, **changes)))
+        assert answer.status_code == 200, answer.text
+
+    def client(self, **headers: str) -> httpx.Client:
+        return httpx.Client(base_url=self.url, headers=headers, timeout=20)
+
+    def metrics(self) -> str:
+        return httpx.get(f"{self.metrics_url}/metrics").text
+
+
+EdgeFactory = Callable[..., Edge]
+
+
+@pytest.fixture
+def signer() -> Signer:
+    return Signer()
+
+
+@pytest.fixture
+def short_directory() -> Iterator[Path]:
+    """Unix sockets need short names."""
+    directory = Path(tempfile.mkdtemp(dir="/tmp", prefix="edge"))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory)
+
+
+@pytest.fixture
+def edges(short_directory: Path, signer: Signer) -> Iterator[EdgeFactory]:
+    """Starts edges over the same directory, one after the other; stops what still runs."""
+    started: list[Edge] = []
+
+    def start(**changes: Any) -> Edge:
+        http_port, metrics_port = free_ports(2)
+        config = GatewayConfig(
+            **{
+                "issuer": ISSUER,
+                "http_port": http_port,
+                "metrics_port": metrics_port,
+                "run_directory": short_directory / "run",
+                "log_directory": short_directory / "log",
+                "lua_directory": LUA_DIRECTORY,
+                "admin_socket": short_directory / "run" / "admin.sock",
+                "state_file": short_directory / "state.json",
+                "services": tuple(EdgeService(name=name) for name in sorted(POLICY)),
+                "limits": Limits(),
+                "health": HealthChecks(),
+                "user": "root",
+                **changes,
+            }
+        )
+        one = Edge(config, short_directory, signer)
+        started.append(one)
+        one.start()
+        return one
+
+    try:
+        yield start
+    finally:
+        for one in started:
+            one.stop()
+
+
+@pytest.fixture
+def backends() -> Iterator[Callable[..., Backend]]:
+    """Starts backends by name; stops them all."""
+    started: list[Backend] = []
+
+    def start(name: str = "b", port: int = 0) -> Backend:
+        started.append(Backend(name, port=port))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for one in started:
+            one.stop()
+
+
+@pytest.fixture
+def edge(edges: EdgeFactory, backends: Callable[..., Backend]) -> Edge:
+    """An edge with one backend behind every service."""
+    one = edges()
+    one.backend = backends("only")  # type: ignore[attr-defined]  # a convenience of the tests
+    one.push({name: [endpoint(one.backend.port)] for name in POLICY})  # type: ignore[attr-defined]  # as above
+    return one
