@@ -179,13 +179,20 @@ def load_settings(path: Path, kind: type[S]) -> S:
     Raises StateError naming the file and the member when it is missing, not JSON, or not of this `kind`.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return msgspec.json.decode(path.read_bytes(), type=kind, dec_hook=_from_json)
     except OSError as error:
         raise StateError(f"{path}: {error.strerror}; run `ragrid up` to render it again") from error
     except msgspec.MsgspecError as error:
         raise StateError(f"{path}: {error}; wanted {kind.__name__}; run `ragrid up` to render it again") from error
 
 
+def _from_json(kind: type, value: object) -> object:
+    """Build what msgspec does not know itself: paths."""
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(f"{kind.__name__}: no such type in a settings file")
+
+
 def dump_settings(settings: _Settings) -> bytes:
     """Return the same bytes for the same settings: members in order of declaration, indented, ending in a newline."""
-    return msgspec.json.format(msgspec.json.encode(settings), indent=2) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(settings, enc_hook=str), indent=2) + b"\n"
