@@ -86,10 +86,7 @@ class TokenVerifier:
     def _judge(self, token: str) -> _Verdict:
         self._verdicts.pop(token, None)
         revision = self._keys.revision  # read before the key, so that a change in between makes the verdict stale
-        header, payload = _split(token)
-        key = self._key_for(header)
-        _check_signature(token, key)
-        members = _object_of(payload, "payload")
+        members = signed_members(token, self._keys)
         verdict = _Verdict(
             claims=_read_claims(members, self._trust),
             not_before_s=_seconds(members, "nbf") if "nbf" in members else -math.inf,
@@ -101,16 +98,27 @@ class TokenVerifier:
         self._verdicts[token] = verdict
         return verdict
 
-    def _key_for(self, header: Mapping[str, Any]) -> VerificationKey:
-        kid = header.get("kid")
-        if not isinstance(kid, str):
-            raise InvalidTokenError("token header has no 'kid', wanted the name of a published key")
-        key = self._keys.find(kid)
-        if key is None:
-            raise InvalidTokenError("token is signed with a key that is not published; ask for a fresh token")
-        if header.get("alg") != key.algorithm:
-            raise InvalidTokenError(f"token header 'alg' does not fit the key, wanted {key.algorithm!r}")
-        return key
+
+def signed_members(token: str, keys: KeySource) -> dict[str, Any]:
+    """Return the payload of an access token that one of `keys` signed; who it is for and when is not looked at.
+
+    Raises InvalidTokenError.
+    """
+    header, payload = _split(token)
+    _check_signature(token, _key_for(header, keys))
+    return _object_of(payload, "payload")
+
+
+def _key_for(header: Mapping[str, Any], keys: KeySource) -> VerificationKey:
+    kid = header.get("kid")
+    if not isinstance(kid, str):
+        raise InvalidTokenError("token header has no 'kid', wanted the name of a published key")
+    key = keys.find(kid)
+    if key is None:
+        raise InvalidTokenError("token is signed with a key that is not published; ask for a fresh token")
+    if header.get("alg") != key.algorithm:
+        raise InvalidTokenError(f"token header 'alg' does not fit the key, wanted {key.algorithm!r}")
+    return key
 
 
 def _split(token: str) -> tuple[dict[str, Any], str]:

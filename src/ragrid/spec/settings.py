@@ -188,9 +188,11 @@ def load_settings(path: Path, kind: type[S]) -> S:
 
 def _from_json(kind: type, value: object) -> object:
     """Build what msgspec does not know itself: paths."""
-    if kind is Path and isinstance(value, str):
-        return Path(value)
-    raise NotImplementedError(f"{kind.__name__}: no such type in a settings file")
+    if kind is not Path:
+        raise NotImplementedError(f"{kind.__name__}: no such type in a settings file")
+    if not isinstance(value, str):
+        raise TypeError(f"expected a path, got {type(value).__name__}")
+    return Path(value)
 
 
 def dump_settings(settings: _Settings) -> bytes:

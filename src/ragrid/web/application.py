@@ -22,8 +22,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragrid.errors import AuthError, RagridError, UnreachableError
-from ragrid.identity.verify import TokenVerifier
-from ragrid.web.auth import PUBLIC_PATHS, Authenticated
+from ragrid.web.auth import PUBLIC_PATHS, Authenticated, Verifier
 from ragrid.web.body import decode_json, read_body, read_json
 from ragrid.web.metrics import RequestMetrics
 from ragrid.web.problem import Problem
@@ -50,7 +49,7 @@ _CODES = {404: "not-found", 405: "method-not-allowed"}
 def build_application(
     routes: Sequence[BaseRoute],
     *,
-    verifier: TokenVerifier,
+    verifier: Verifier,
     readiness: Readiness,
     name: str,
     lifespan: Lifespan | None = None,

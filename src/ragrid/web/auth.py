@@ -1,12 +1,13 @@
 """Who calls: the bearer token of every request is verified before a route sees it (RFC 6750)."""
 
 from collections.abc import Collection
+from typing import Protocol
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ragrid.identity.claims import Claims
-from ragrid.identity.verify import ExpiredTokenError, InvalidTokenError, TokenVerifier
+from ragrid.identity.verify import ExpiredTokenError, InvalidTokenError
 from ragrid.web.problem import Problem
 
 #: Paths that answer without a token. They exist on the private port only; no route of the gateway leads there.
@@ -16,13 +17,21 @@ _NO_TOKEN = {"WWW-Authenticate": 'Bearer realm="ragrid"'}
 _BAD_TOKEN = {"WWW-Authenticate": 'Bearer realm="ragrid", error="invalid_token"'}
 
 
+class Verifier(Protocol):
+    """Anything that turns a token into Claims or raises InvalidTokenError; usually a TokenVerifier."""
+
+    def verify(self, token: str) -> Claims:
+        """Return what `token` says of its bearer."""
+        ...
+
+
 class Authenticated:
     """ASGI middleware: puts the verified Claims at `request.state.claims`, or raises a 401 Problem.
 
     `public` names the exact paths that need no token; a token sent there is not looked at.
     """
 
-    def __init__(self, app: ASGIApp, verifier: TokenVerifier, public: Collection[str] = PUBLIC_PATHS) -> None:
+    def __init__(self, app: ASGIApp, verifier: Verifier, public: Collection[str] = PUBLIC_PATHS) -> None:
         self._app = app
         self._verifier = verifier
         self._public = frozenset(public)

@@ -1,0 +1,140 @@
+"""The endpoints for administrators: /tokens/v1/…, each asks for `tokens:admin`."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ragrid.errors import ConflictError
+from ragrid.identity.roles import DEFAULT_TENANT
+from ragrid.services.tokens.clients import Client, is_name
+from ragrid.services.tokens.desk import Desk
+from ragrid.services.tokens.grants import NO_STORE
+from ragrid.services.tokens.issuer import ADMIN_PERMISSION, Issuer
+from ragrid.web.application import read_json
+from ragrid.web.auth import require
+from ragrid.web.problem import Problem
+
+PREFIX = "/tokens/v1"
+AUDIT_PAGE = 100
+AUDIT_PAGE_LIMIT = 1000
+#: SQLite's largest row id.
+_LAST_ID = 2**63 - 1
+
+
+class NewClient(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of POST /clients."""
+
+    client_id: str
+    roles: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=32)]
+    tenant: str = DEFAULT_TENANT
+
+
+class Rotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of POST /keys/rotate."""
+
+    drop_current: bool = False
+
+
+class AdminEndpoints:
+    """Clients, audit log and keys, on top of one Issuer."""
+
+    def __init__(self, issuer: Issuer, desk: Desk, *, known_roles: Mapping[str, tuple[str, ...]]) -> None:
+        self._issuer = issuer
+        self._desk = desk
+        self._known_roles = known_roles
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route(f"{PREFIX}/clients", self._list, methods=["GET"]),
+            Route(f"{PREFIX}/clients", self._create, methods=["POST"]),
+            Route(f"{PREFIX}/clients/{{client_id}}", self._delete, methods=["DELETE"]),
+            Route(f"{PREFIX}/audit", self._audit, methods=["GET"]),
+            Route(f"{PREFIX}/keys/rotate", self._rotate, methods=["POST"]),
+        ]
+
+    async def _list(self, request: Request) -> Response:
+        require(request, ADMIN_PERMISSION)
+        clients = await self._desk.do(self._issuer.clients)
+        return _answer({"clients": [_shown(client) for client in clients]})
+
+    async def _create(self, request: Request) -> Response:
+        claims = require(request, ADMIN_PERMISSION)
+        wanted = await read_json(request, NewClient)
+        self._check(wanted)
+        try:
+            secret = await self._desk.do(
+                self._issuer.create_client,
+                wanted.client_id,
+                tenant=wanted.tenant,
+                roles=wanted.roles,
+                by=claims.client_id,
+            )
+        except ConflictError as error:
+            raise Problem(409, "client-exists", str(error)) from error
+        created = {"client_id": wanted.client_id, "tenant": wanted.tenant, "roles": wanted.roles}
+        return _answer({**created, "client_secret": secret}, status=201)
+
+    async def _delete(self, request: Request) -> Response:
+        claims = require(request, ADMIN_PERMISSION)
+        client_id = request.path_params["client_id"]
+        try:
+            if not await self._desk.do(self._issuer.delete_client, client_id, by=claims.client_id):
+                raise Problem(404, "unknown-client", f"no client is called {client_id!r}; GET {PREFIX}/clients")
+        except ConflictError as error:
+            raise Problem(409, "client-declared", str(error)) from error
+        return Response(status_code=204, headers=NO_STORE)
+
+    async def _audit(self, request: Request) -> Response:
+        require(request, ADMIN_PERMISSION)
+        after = _number(request, "after", default=0, limit=_LAST_ID)
+        limit = _number(request, "limit", default=AUDIT_PAGE, limit=AUDIT_PAGE_LIMIT)
+        events = await self._desk.do(self._issuer.audit_after, after, limit)
+        return _answer({"events": events, "next": events[-1].id if events else after})
+
+    async def _rotate(self, request: Request) -> Response:
+        claims = require(request, ADMIN_PERMISSION)
+        wanted = await read_json(request, Rotation)
+        await self._desk.do(self._issuer.rotate_now, drop_current=wanted.drop_current, by=claims.client_id)
+        keys = [{"kid": record.kid, "state": record.state} for record in self._issuer.keyring.records]
+        return _answer({"keys": keys})
+
+    def _check(self, wanted: NewClient) -> None:
+        unknown = sorted(set(wanted.roles) - self._known_roles.keys())
+        errors = [
+            {"pointer": f"/{name}", "detail": "wanted 1 to 128 of letters, digits, '.', '_', '-'"}
+            for name, text in (("client_id", wanted.client_id), ("tenant", wanted.tenant))
+            if not is_name(text)
+        ]
+        if unknown:
+            errors.append({"pointer": "/roles", "detail": f"wanted any of {', '.join(sorted(self._known_roles))}"})
+        if errors:
+            detail = "; ".join(f"{error['pointer']}: {error['detail']}" for error in errors)
+            raise Problem(422, "invalid-body", detail, errors=errors)
+
+
+def _shown(client: Client) -> dict[str, object]:
+    return {
+        "client_id": client.client_id,
+        "tenant": client.tenant,
+        "roles": client.roles,
+        "declared": client.declared,
+        "created_s": client.created_s,
+    }
+
+
+def _number(request: Request, name: str, *, default: int, limit: int) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= limit):
+        raise Problem(422, "invalid-query", f"{name}: wanted a number from 0 to {limit}")
+    return int(text)
+
+
+def _answer(content: object, *, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(content), status, NO_STORE, "application/json")

@@ -1,0 +1,84 @@
+"""Puts the token service together: store, issuer, endpoints, and the loop that rotates keys."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from starlette.applications import Starlette
+
+from ragrid.services.tokens.admin import AdminEndpoints
+from ragrid.services.tokens.desk import Desk
+from ragrid.services.tokens.issuer import Issuer
+from ragrid.services.tokens.metrics import KEY_AGE, REVOCATIONS, TENDING_FAILED
+from ragrid.services.tokens.oauth import OAuthEndpoints
+from ragrid.services.tokens.store import Store, make_private, open_store
+from ragrid.spec.settings import Listen, TokensSettings
+from ragrid.system.clock import Clock, SystemClock
+from ragrid.system.files import held_lock
+from ragrid.web.application import build_application
+
+logger = logging.getLogger(__name__)
+
+NAME = "tokens"
+#: Between two looks at the clock for rotation, seconds.
+TEND_INTERVAL_S = 2.0
+
+
+def build(settings: TokensSettings, *, clock: Clock | None = None) -> tuple[Starlette, Listen]:
+    """Return the application and its address; opens the store at once, so a bad one is refused before anything listens.
+
+    Raises StateError for a damaged store or bad settings, ConflictError when another process has this data directory.
+    """
+    make_private(settings.data_directory)
+    with contextlib.ExitStack() as held:
+        lock = settings.data_directory / "lock"
+        held.enter_context(held_lock(lock, what="the token service"))
+        store = open_store(settings.data_directory)
+        held.callback(store.close)
+        issuer = Issuer(settings, store, clock or SystemClock())
+        return _application(settings, store=store, issuer=issuer, held=held.pop_all()), settings.listen
+
+
+def _application(settings: TokensSettings, *, store: Store, issuer: Issuer, held: contextlib.ExitStack) -> Starlette:
+    desk = Desk()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_application: Starlette) -> AsyncIterator[None]:
+        tending = asyncio.create_task(_tend(issuer, desk))
+        try:
+            yield
+        finally:
+            tending.cancel()
+            await asyncio.gather(tending, return_exceptions=True)
+            desk.close()
+            held.close()
+            logger.info("store closed", extra={"file": str(store.path)})
+
+    async def readiness() -> Mapping[str, Any]:
+        return await desk.do(issuer.probe)
+
+    KEY_AGE.set_function(issuer.key_age_s)
+    REVOCATIONS.set_function(lambda: len(issuer.revoked))
+    oauth = OAuthEndpoints(settings, issuer, desk).routes()
+    admin = AdminEndpoints(issuer, desk, known_roles=settings.roles).routes()
+    return build_application(
+        [*oauth, *admin],
+        verifier=issuer.verifier(),
+        readiness=readiness,
+        name=NAME,
+        lifespan=lifespan,
+        public=frozenset(route.path for route in oauth),
+    )
+
+
+async def _tend(issuer: Issuer, desk: Desk) -> None:
+    while True:
+        await asyncio.sleep(TEND_INTERVAL_S)
+        try:
+            await desk.do(issuer.tend)
+        except Exception:
+            # The loop lives on: a full disk today must not mean keys that never change again.
+            TENDING_FAILED.inc()
+            logger.exception("rotation failed; the keys stay as they are, and it is tried again")

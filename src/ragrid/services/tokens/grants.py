@@ -1,0 +1,211 @@
+"""What a token request asks for and what it gets, pure: RFC 6749 for the request, RFC 9068 for the token."""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, unquote_plus
+
+from starlette.responses import Response
+
+from ragrid.identity.roles import permissions_of
+from ragrid.services.tokens.clients import Client
+from ragrid.spec.settings import TokensSettings
+from ragrid.web.problem import Problem
+
+#: Every answer with a token or a refusal in it (RFC 6749 section 5.1).
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+#: More members than any of our requests has.
+FORM_MEMBERS = 32
+#: These may be given several times (RFC 8707 section 2).
+_REPEATED = frozenset({"resource", "audience"})
+#: The service that these tokens let an administrator call, whatever the grid lists besides.
+OWN_AUDIENCE = "tokens"
+
+
+class OAuthError(Problem):
+    """A refusal in OAuth's own words (RFC 6749 section 5.2), which every OAuth client understands."""
+
+    def __init__(self, code: str, detail: str, *, status: int = 400, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status, code, detail, headers={**NO_STORE, **(headers or {})})
+
+    def response(self, *, request_id: str | None = None) -> Response:
+        """Return `{"error", "error_description"}`."""
+        body = {"error": self.code, "error_description": self.detail}
+        if request_id is not None:
+            body["request_id"] = request_id
+        return Response(json.dumps(body), self.status, self.headers, "application/json")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Credentials:
+    """Who somebody says to be, and the proof."""
+
+    client_id: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The members of one form-encoded request."""
+
+    members: Mapping[str, tuple[str, ...]]
+
+    def one(self, name: str) -> str | None:
+        """Return the member called `name`, or None."""
+        values = self.members.get(name, ())
+        return values[0] if values else None
+
+    def needed(self, name: str) -> str:
+        """Return the member called `name`; raises OAuthError when it is missing or empty."""
+        value = self.one(name)
+        if not value:
+            raise OAuthError("invalid_request", f"{name} is missing; see RFC 6749")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one token will say, before it has an id and a time."""
+
+    audience: tuple[str, ...]
+    permissions: tuple[str, ...]
+    lifetime_s: float
+
+
+def parse_form(content: bytes, content_type: str | None) -> Form:
+    """Return the members of a form; raises OAuthError when it is none, or a member stands twice."""
+    if (content_type or "").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
+        raise OAuthError("invalid_request", "send application/x-www-form-urlencoded")
+    try:
+        pairs = parse_qsl(
+            content.decode(),
+            keep_blank_values=True,
+            strict_parsing=bool(content),
+            errors="strict",
+            max_num_fields=FORM_MEMBERS,
+        )
+    except ValueError as error:
+        raise OAuthError("invalid_request", "the body is not application/x-www-form-urlencoded UTF-8") from error
+    members: dict[str, tuple[str, ...]] = {}
+    for name, value in pairs:
+        if name in members and name not in _REPEATED:
+            raise OAuthError("invalid_request", "a parameter stands twice")
+        members[name] = (*members.get(name, ()), value)
+    return Form(members)
+
+
+def credentials_of(form: Form, authorization: str | None) -> Credentials:
+    """Return who calls, by client_secret_basic or client_secret_post; raises OAuthError for neither and for both."""
+    posted = form.one("client_secret")
+    if authorization is not None:
+        if posted is not None:
+            raise OAuthError("invalid_request", "two ways of client authentication at once, wanted one")
+        return _basic(authorization)
+    client_id = form.one("client_id")
+    if not client_id or not posted:
+        raise invalid_client()
+    return Credentials(client_id, posted)
+
+
+def invalid_client() -> OAuthError:
+    """Return the one refusal for a client that is unknown or has the wrong secret; which of them is not said."""
+    return OAuthError(
+        "invalid_client",
+        "unknown client or wrong secret",
+        status=401,
+        headers={"WWW-Authenticate": 'Basic realm="ragrid", charset="UTF-8"'},
+    )
+
+
+def decide(form: Form, client: Client, settings: TokensSettings) -> Grant:
+    """Return what the token of a client-credentials request may do; raises OAuthError when it asks for too much."""
+    grant_type = form.needed("grant_type")
+    if grant_type != "client_credentials":
+        raise OAuthError("unsupported_grant_type", "wanted grant_type=client_credentials")
+    allowed = permissions_of(client.roles, settings.roles)
+    return Grant(
+        audience=_audience(form, audiences_of(settings)),
+        permissions=_scope(form.one("scope"), allowed),
+        lifetime_s=_lifetime_s(client.roles, settings),
+    )
+
+
+def audiences_of(settings: TokensSettings) -> tuple[str, ...]:
+    """Return every service that a token may name: those of the grid, and the token service itself."""
+    return tuple(dict.fromkeys((*settings.audiences, OWN_AUDIENCE)))
+
+
+def claims_for(grant: Grant, client: Client, *, issuer: str, token_id: str, now_s: float) -> dict[str, Any]:
+    """Return the claims of an RFC 9068 access token; times are whole seconds, as most verifiers expect."""
+    issued_s = int(now_s)
+    return {
+        "iss": issuer,
+        "aud": list(grant.audience),
+        "sub": client.client_id,
+        "client_id": client.client_id,
+        "tenant": client.tenant,
+        "scope": " ".join(grant.permissions),
+        "roles": list(client.roles),
+        "iat": issued_s,
+        "exp": issued_s + int(grant.lifetime_s),
+        "jti": token_id,
+    }
+
+
+def metadata(settings: TokensSettings) -> dict[str, Any]:
+    """Return the authorization server metadata (RFC 8414)."""
+    issuer = settings.issuer
+    methods = ["client_secret_basic", "client_secret_post"]
+    return {
+        "issuer": issuer,
+        "token_endpoint": f"{issuer}/oauth2/token",
+        "jwks_uri": f"{issuer}/.well-known/jwks.json",
+        "revocation_endpoint": f"{issuer}/oauth2/revoke",
+        "introspection_endpoint": f"{issuer}/oauth2/introspect",
+        "grant_types_supported": ["client_credentials"],
+        "response_types_supported": [],
+        "scopes_supported": sorted(permissions_of(tuple(settings.roles), settings.roles)),
+        "token_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_methods_supported": methods,
+        "introspection_endpoint_auth_methods_supported": methods,
+    }
+
+
+def _basic(authorization: str) -> Credentials:
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        raise invalid_client()
+    try:
+        client_id, separator, secret = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise invalid_client() from error
+    if not separator or not client_id or not secret:
+        raise invalid_client()
+    # RFC 6749 section 2.3.1: both are form-encoded inside.
+    return Credentials(unquote_plus(client_id), unquote_plus(secret))
+
+
+def _audience(form: Form, known: Sequence[str]) -> tuple[str, ...]:
+    wanted = {value for name in sorted(_REPEATED) for value in form.members.get(name, ())}
+    if wanted - set(known):
+        raise OAuthError("invalid_target", f"wanted any of: {' '.join(known)}")
+    return tuple(name for name in known if not wanted or name in wanted)
+
+
+def _scope(asked: str | None, allowed: frozenset[str]) -> tuple[str, ...]:
+    if asked is None:
+        return tuple(sorted(allowed))
+    wanted = set(asked.split(" "))
+    if not wanted <= allowed:
+        raise OAuthError("invalid_scope", "asked for more than the roles of this client allow, or for nothing")
+    return tuple(sorted(wanted))
+
+
+def _lifetime_s(roles: Sequence[str], settings: TokensSettings) -> float:
+    """Return how long a token of these roles lives; the long time is for clients that are services and nothing else."""
+    if roles and all(role.endswith("-service") for role in roles):
+        return settings.service_token_s
+    return settings.access_token_s

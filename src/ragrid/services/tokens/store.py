@@ -1,0 +1,280 @@
+"""Everything the token service must not forget, in one SQLite file: clients, revocations, keys, audit log.
+
+Durable before answered: WAL with `synchronous=FULL`, so a committed change survives SIGKILL and power loss. For one
+thread at a time.
+"""
+
+import contextlib
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+
+from ragrid.errors import RagridError, StateError, UnreachableError
+from ragrid.services.tokens.clients import Client
+from ragrid.services.tokens.keyring import KeyPair, StoredKey
+from ragrid.services.tokens.rotation import KeyRecord
+from ragrid.system.files import PRIVATE
+
+logger = logging.getLogger(__name__)
+
+FILE_NAME = "tokens.sqlite3"
+#: Marks the file as ours ("rgTK"); another program's SQLite file is refused.
+APPLICATION_ID = 0x7267544B
+VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE clients (
+  client_id TEXT PRIMARY KEY, tenant TEXT NOT NULL, roles TEXT NOT NULL, secret_hash BLOB NOT NULL,
+  declared INTEGER NOT NULL, created_s REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE revocations (token_id TEXT PRIMARY KEY, expires_s REAL NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE signing_keys (
+  kid TEXT PRIMARY KEY, state TEXT NOT NULL, created_s REAL NOT NULL, activated_s REAL, retired_s REAL,
+  public_jwk TEXT NOT NULL, private_jwk TEXT
+) STRICT, WITHOUT ROWID;
+CREATE TABLE audit (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, at_s REAL NOT NULL, event TEXT NOT NULL, client_id TEXT, token_id TEXT,
+  expires_s REAL, details TEXT NOT NULL
+) STRICT;
+CREATE INDEX audit_live ON audit (client_id, expires_s) WHERE event = 'token-issued';
+CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END;
+CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END;
+"""
+
+
+class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of the audit log. `id` grows; times are seconds since 1970."""
+
+    id: int = 0
+    at_s: float
+    event: str
+    client_id: str | None = None
+    token_id: str | None = None
+    expires_s: float | None = None
+    details: Mapping[str, Any] = msgspec.field(default_factory=dict)
+
+
+class Store:
+    """The open file. Every change happens inside `change()`; reads may happen anywhere."""
+
+    def __init__(self, connection: apsw.Connection, path: Path) -> None:
+        self._connection = connection
+        self.path = path
+
+    @contextlib.contextmanager
+    def change(self) -> Iterator[None]:
+        """Make the block one durable change: all of it is on disk when this ends, or none of it.
+
+        Raises UnreachableError when the disk is full or busy, StateError when the file is damaged.
+        """
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._rollback()
+                raise
+            self._commit()
+        except apsw.Error as error:
+            raise _translated(error, self.path) from error
+
+    def _commit(self) -> None:
+        try:
+            self._connection.execute("COMMIT")
+        except apsw.Error:
+            self._rollback()
+            raise
+
+    def _rollback(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def clients(self) -> list[Client]:
+        """Return all clients by name."""
+        return [_client(row) for row in self._rows("SELECT * FROM clients ORDER BY client_id")]
+
+    def client(self, client_id: str) -> Client | None:
+        """Return one client, or None."""
+        rows = self._rows("SELECT * FROM clients WHERE client_id = ?", (client_id,))
+        return _client(rows[0]) if rows else None
+
+    def put_client(self, client: Client) -> None:
+        """Store a client, in the place of one of the same name."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO clients VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                client.client_id,
+                client.tenant,
+                json.dumps(client.roles),
+                client.secret_hash,
+                int(client.declared),
+                client.created_s,
+            ),
+        )
+
+    def delete_client(self, client_id: str) -> None:
+        """Forget a client."""
+        self._connection.execute("DELETE FROM clients WHERE client_id = ?", (client_id,))
+
+    def revocations(self) -> dict[str, float]:
+        """Return the expiry of every revoked token by its id."""
+        return {row[0]: row[1] for row in self._rows("SELECT token_id, expires_s FROM revocations")}
+
+    def revoke(self, token_id: str, expires_s: float) -> None:
+        """Remember that a token is not good any more; twice is once."""
+        self._connection.execute("INSERT OR IGNORE INTO revocations VALUES (?, ?)", (token_id, expires_s))
+
+    def forget_revocations(self, before_s: float) -> None:
+        """Forget the revocations of tokens that expired before `before_s`."""
+        self._connection.execute("DELETE FROM revocations WHERE expires_s < ?", (before_s,))
+
+    def live_tokens(self, client_id: str, now_s: float) -> dict[str, float]:
+        """Return the expiry of every token that was issued to a client and has not expired, by its id."""
+        query = "SELECT token_id, expires_s FROM audit WHERE event = 'token-issued' AND client_id = ? AND expires_s > ?"
+        return {row[0]: row[1] for row in self._rows(query, (client_id, now_s))}
+
+    def keys(self) -> list[StoredKey]:
+        """Return all signing keys."""
+        return [_key(row) for row in self._rows("SELECT * FROM signing_keys ORDER BY kid")]
+
+    def replace_keys(self, keys: Sequence[StoredKey]) -> None:
+        """Put these keys in the place of all others."""
+        self._connection.execute("DELETE FROM signing_keys")
+        for key in keys:
+            record, pair = key.record, key.pair
+            self._connection.execute(
+                "INSERT INTO signing_keys VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    record.kid,
+                    record.state,
+                    record.created_s,
+                    record.activated_s,
+                    record.retired_s,
+                    pair.public_jwk,
+                    pair.private_jwk,
+                ),
+            )
+
+    def scrub(self) -> None:
+        """Empty the write-ahead log, so that no private half lingers in it; waits for nobody."""
+        with contextlib.suppress(apsw.BusyError):
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+    def audit(self, event: AuditEvent) -> None:
+        """Append one line to the audit log; its `id` is given by the store."""
+        self._connection.execute(
+            "INSERT INTO audit (at_s, event, client_id, token_id, expires_s, details) VALUES (?, ?, ?, ?, ?, ?)",
+            (event.at_s, event.event, event.client_id, event.token_id, event.expires_s, json.dumps(event.details)),
+        )
+
+    def audit_after(self, event_id: int, limit: int) -> list[AuditEvent]:
+        """Return up to `limit` lines that follow `event_id`, oldest first."""
+        rows = self._rows("SELECT * FROM audit WHERE id > ? ORDER BY id LIMIT ?", (event_id, limit))
+        return [
+            AuditEvent(
+                id=row[0],
+                at_s=row[1],
+                event=row[2],
+                client_id=row[3],
+                token_id=row[4],
+                expires_s=row[5],
+                details=json.loads(row[6]),
+            )
+            for row in rows
+        ]
+
+    def close(self) -> None:
+        """Close the file; what was committed is in it."""
+        self._connection.close()
+
+    def _rows(self, query: str, bindings: Sequence[str | float] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(query, bindings).fetchall()
+        except apsw.Error as error:
+            raise _translated(error, self.path) from error
+
+
+def open_store(directory: Path) -> Store:
+    """Open the store in `directory`, made with mode 0700 (the file 0600) when it is not there.
+
+    Raises StateError naming the file when it holds something that we did not leave there; it is not touched then.
+    """
+    make_private(directory)
+    path = directory / FILE_NAME
+    path.touch(mode=PRIVATE, exist_ok=True)
+    if path.stat().st_mode & 0o077:
+        logger.warning("the store was readable by others; its mode is 0600 again", extra={"file": str(path)})
+        path.chmod(PRIVATE)
+    try:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            _check(connection, path)
+            _prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+    except apsw.Error as error:
+        raise _translated(error, path) from error
+    return Store(connection, path)
+
+
+def make_private(directory: Path) -> None:
+    """Make `directory` one that only its owner can enter; raises StateError when that cannot be."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        directory.chmod(0o700)
+    except OSError as error:
+        raise StateError(f"{directory}: {error.strerror}; wanted a directory of our own") from error
+
+
+def _check(connection: apsw.Connection, path: Path) -> None:
+    """Raise StateError unless the file is empty or ours and whole; only reads."""
+    connection.set_busy_timeout(2000)
+    application_id, version = connection.pragma("application_id"), connection.pragma("user_version")
+    if connection.execute("SELECT count(*) FROM sqlite_schema").get == 0 and application_id == 0:
+        return
+    if application_id != APPLICATION_ID:
+        raise StateError(f"{path}: a database of another program; move it away, or choose another data directory")
+    if version != VERSION:
+        raise StateError(f"{path}: format {version}, this release reads {VERSION}; run the release that wrote it")
+    found = connection.execute("PRAGMA quick_check(1)").get
+    if found != "ok":
+        raise StateError(f"{path}: damaged: {found}; restore it from a backup; it was not changed")
+
+
+def _prepare(connection: apsw.Connection) -> None:
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "FULL")
+    connection.pragma("secure_delete", True)
+    connection.pragma("trusted_schema", False)
+    if connection.pragma("application_id") == 0:
+        with connection:
+            connection.execute(_SCHEMA)
+            connection.pragma("application_id", APPLICATION_ID)
+            connection.pragma("user_version", VERSION)
+
+
+def _translated(error: apsw.Error, path: Path) -> RagridError:
+    if isinstance(error, apsw.NotADBError | apsw.CorruptError):
+        return StateError(f"{path}: damaged: {error}; restore it from a backup; it was not changed")
+    return UnreachableError(f"{path}: {error}; look at the disk's free space and the file's owner")
+
+
+def _client(row: tuple[Any, ...]) -> Client:
+    return Client(
+        client_id=row[0],
+        tenant=row[1],
+        roles=tuple(json.loads(row[2])),
+        secret_hash=row[3],
+        declared=bool(row[4]),
+        created_s=row[5],
+    )
+
+
+def _key(row: tuple[Any, ...]) -> StoredKey:
+    return StoredKey(KeyRecord(row[0], row[1], row[2], row[3], row[4]), KeyPair(row[0], row[5], row[6]))
