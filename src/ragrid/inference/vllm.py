@@ -25,10 +25,10 @@ _PATH_STARTS = ("/", "./", "../", "~")
 
 @dataclass(frozen=True, kw_only=True)
 class GpuNetwork:
-    """One host's place on the network between the GPUs."""
+    """One host's place on the network between the GPUs; without `interface` the libraries choose one by themselves."""
 
     address: str
-    interface: str
+    interface: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,12 +122,8 @@ def _network_environment(network: GpuNetwork | None) -> dict[str, str]:
     """Keep NCCL, Gloo and vLLM's own messages on the GPU network; each would choose an interface by itself."""
     if network is None:
         return {}
-    return {
-        "GLOO_SOCKET_IFNAME": network.interface,
-        "NCCL_SOCKET_IFNAME": network.interface,
-        "TP_SOCKET_IFNAME": network.interface,
-        "VLLM_HOST_IP": network.address,
-    }
+    names = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME") if network.interface else ()
+    return {**dict.fromkeys(names, network.interface or ""), "VLLM_HOST_IP": network.address}
 
 
 def _ray_environment(plan: VllmPlan) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from ragrid.spec import kinds
 from ragrid.spec.edge import Agent, Auth, Gateway, Registry, Tls
 from ragrid.spec.hosts import USUAL_PURPOSES, Host, Network, Networks, Purpose
-from ragrid.spec.operations import Alerts, Backup, Monitoring, Notify, Objectives, Repository
+from ragrid.spec.operations import Alerts, Backup, Monitoring, Notify, Objectives, Repository, Welcome
 from ragrid.spec.section import Section
 from ragrid.spec.services import (
     Balance,
@@ -45,6 +45,7 @@ class Grid(Section):
     services: Services = Field(description="What the grid serves.")
     monitoring: Monitoring = Field(default_factory=Monitoring, description="How it is watched.")
     backup: Backup | None = Field(default=None, description="How it is kept; without it nothing is backed up.")
+    welcome: Welcome | None = Field(default=None, description="What `ragrid up` shows at its end.")
 
     @model_validator(mode="before")
     @classmethod
@@ -132,4 +133,5 @@ __all__ = [
     "Services",
     "Tls",
     "Vllm",
+    "Welcome",
 ]

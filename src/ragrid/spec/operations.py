@@ -68,3 +68,10 @@ class Backup(Section):
     repositories: tuple[Repository, ...] = Field(
         min_length=1, description="Where they go; one of them should be off-site."
     )
+
+
+class Welcome(Section):
+    """What `ragrid up` shows at its end: a question, answered from documents that it ingests first."""
+
+    documents: tuple[kinds.Line, ...] = Field(default=(), description="Files and folders, relative to the grid file.")
+    question: kinds.Line | None = Field(default=None, description="The first question.")

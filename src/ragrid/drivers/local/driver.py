@@ -25,8 +25,9 @@ class LocalDriver:
     def __init__(self, layout: Layout, parts: Sequence[Part], *, python: Path) -> None:
         self.layout = layout
         self.control = SupervisorControl(layout.supervisor_socket)
+        self.parts = tuple(parts)
         self._parts = {part.name: part for part in parts}
-        self._python = python
+        self.python = python
 
     def observe(self) -> Mapping[str, str]:
         """Return the revision of every part that the supervisor keeps running, by name."""
@@ -45,7 +46,7 @@ class LocalDriver:
         part = self._parts[step.part]
         for name, content in sorted(part.files.items()):
             write_if_changed(self.layout.root / name, content, mode=PRIVATE)
-        write_if_changed(self._program_file(part.name), render_program(self.layout, part, self._python), mode=PRIVATE)
+        write_if_changed(self._program_file(part.name), render_program(self.layout, part, self.python), mode=PRIVATE)
         self.control.load(part.name)
         write_atomic(self._revision_file(part.name), part.revision.encode(), mode=PRIVATE)
 
@@ -77,7 +78,7 @@ class LocalDriver:
 
     def supervisor_command(self) -> tuple[str, ...]:
         """Return the command that runs the supervisor in the foreground."""
-        return (str(self._python), "-m", "supervisor.supervisord", "-c", str(self.layout.etc / "supervisord.conf"))
+        return (str(self.python), "-m", "supervisor.supervisord", "-c", str(self.layout.etc / "supervisord.conf"))
 
     def _spawn(self, configuration: Path) -> None:
         mark = {owned.MARK: owned.mark_of(self.layout.root, SUPERVISOR)}

@@ -1,4 +1,4 @@
-"""Starts one part so that it can never run twice: `python -m ragrid.drivers.local.launch ROOT PART COMMAND…`.
+"""Starts one part so that it can never run twice: `launch [--secret=NAME=FILE…] ROOT PART COMMAND…`.
 
 A supervisor that was killed leaves its children running; a new supervisor would start doubles that fight over ports and
 files. So each part is started through here: what is left of its last life is ended first, then a kernel lock is taken
@@ -17,10 +17,17 @@ from ragrid.system import owned
 #: How long a leftover may take to end by itself before it is killed.
 LEFTOVER_GRACE_S = 5.0
 _LOCK_WAIT_S = 10.0
+_SECRET = "--secret="  # noqa: S105 - the name of an option
 
 
 def main(arguments: list[str]) -> NoReturn:
-    """Become the part named by `arguments` (root, part, command…), or end with 1 and a line that says why not."""
+    """Become the part named by `arguments` (secrets…, root, part, command…), or end with 1 and say why not.
+
+    `--secret=NAME=FILE` puts the content of FILE into the part's environment.
+    """
+    while arguments[0].startswith(_SECRET):
+        name, _, file = arguments.pop(0).removeprefix(_SECRET).partition("=")
+        os.environ[name] = Path(file).read_text(encoding="utf-8").strip()
     root, part, command = Path(arguments[0]), arguments[1], arguments[2:]
     ended = owned.end(lambda: _leftovers(root, part), grace_s=LEFTOVER_GRACE_S)
     if ended:

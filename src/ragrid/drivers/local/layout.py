@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ FORMAT = 1
 #: A unix socket's path holds 107 bytes (`man 7 unix`); the longest name that we put below the root takes this many.
 LONGEST_SOCKET_NAME = len("/run/supervisor.sock.123456789")
 MARKER = "ragrid-state.json"
+_ADVICE = "nothing was changed; restore the directory, or choose another with --state DIR"
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,11 @@ class Layout:
         return self.root / "journal.jsonl"
 
     @property
+    def grid_file(self) -> Path:
+        """The grid file as it was last applied."""
+        return self.root / "grid.yaml"
+
+    @property
     def supervisor_socket(self) -> Path:
         """Where the supervisor listens."""
         return self.run / "supervisor.sock"
@@ -71,10 +78,15 @@ class Layout:
         return (self.root, self.etc, self.secrets, self.data, self.log, self.run, self.locks)
 
 
-def default_root(grid: str, environment: dict[str, str]) -> Path:
-    """Return the state directory of `grid` when nobody names one, after the XDG base directory specification."""
+def state_home(environment: Mapping[str, str]) -> Path:
+    """Return the folder of all grids of this user, after the XDG base directory specification."""
     home = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME", "/root")) / ".local" / "state")
-    return Path(home) / "ragrid" / grid
+    return Path(home) / "ragrid"
+
+
+def default_root(grid: str, environment: Mapping[str, str]) -> Path:
+    """Return the state directory of `grid` when nobody names one."""
+    return state_home(environment) / grid
 
 
 def open_layout(root: Path, grid: str) -> Layout:
@@ -118,14 +130,22 @@ def existing_layout(root: Path, grid: str) -> Layout:
     return layout
 
 
-def _check_marker(marker: Path, grid: str) -> None:
-    advice = "nothing was changed; restore the directory, or choose another with --state DIR"
+def read_marker(marker: Path) -> str:
+    """Return the name of the grid that `marker` claims its directory for.
+
+    Raises StateError when it is not a marker of this format; nothing is changed.
+    """
     try:
         content = json.loads(marker.read_bytes())
-        found_format, found_grid = content["format"], content["grid"]
+        found_format, found_grid = content["format"], str(content["grid"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StateError(f"{marker}: cannot be read as a state marker ({error!r}); {advice}") from error
+        raise StateError(f"{marker}: cannot be read as a state marker ({error!r}); {_ADVICE}") from error
     if found_format != FORMAT:
-        raise StateError(f"{marker}: got format {found_format!r}, wanted {FORMAT}; {advice}")
+        raise StateError(f"{marker}: got format {found_format!r}, wanted {FORMAT}; {_ADVICE}")
+    return found_grid
+
+
+def _check_marker(marker: Path, grid: str) -> None:
+    found_grid = read_marker(marker)
     if found_grid != grid:
-        raise StateError(f"{marker}: got the state of grid {found_grid!r}, wanted {grid!r}; {advice}")
+        raise StateError(f"{marker}: got the state of grid {found_grid!r}, wanted {grid!r}; {_ADVICE}")

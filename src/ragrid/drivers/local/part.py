@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,7 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The URL whose status 200 means that a part is ready; `authority` names the CA file key of an https URL."""
+    """The URL whose status 200 means that a part is ready; https is verified against the grid's own authority."""
 
     url: str
 
@@ -42,6 +43,8 @@ class Part:
     probe: Probe
     scrape: Scrape
     environment: Mapping[str, str] = field(default_factory=dict)
+    #: Variable -> file whose content it gets at the start, so that no secret is ever rendered.
+    secret_environment: Mapping[str, Path] = field(default_factory=dict)
     #: Path below the state directory -> content: what the part reads at its start.
     files: Mapping[str, bytes] = field(default_factory=dict)
     stop_signal: str = "TERM"
@@ -57,5 +60,6 @@ class Part:
     def revision(self) -> str:
         """Return a digest of everything that would change how the part runs."""
         files = {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items()}
-        said = json.dumps([self.version, self.command, dict(self.environment), files], sort_keys=True)
+        secrets = {name: str(file) for name, file in self.secret_environment.items()}
+        said = json.dumps([self.version, self.command, dict(self.environment), secrets, files], sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()[:16]

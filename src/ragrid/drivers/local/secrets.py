@@ -35,6 +35,10 @@ class SecretStore:
         """The file that holds the secret of an OAuth client."""
         return self.directory / "clients" / client_id
 
+    def resolved(self, name: str) -> Path:
+        """The file that keeps the value of a secret that the grid file refers to."""
+        return self.directory / "resolved" / name
+
     def ensure_authority(self, grid: str, *, now_s: float) -> KeyPair:
         """Return the grid's certificate authority, making it at the first call.
 

@@ -65,7 +65,8 @@ files = {layout.etc / "programs"}/*.conf
 
 def render_program(layout: Layout, part: Part, python: Path) -> bytes:
     """Return the section of one part."""
-    command = (str(python), "-m", "ragrid.drivers.local.launch", str(layout.root), part.name, *part.command)
+    secrets = (f"--secret={name}={file}" for name, file in sorted(part.secret_environment.items()))
+    command = (str(python), "-m", "ragrid.drivers.local.launch", *secrets, str(layout.root), part.name, *part.command)
     environment = {**part.environment, owned.MARK: owned.mark_of(layout.root, part.name)}
     return _escape(f"""[program:{part.name}]
 command = {" ".join(_quote(word) for word in command)}

@@ -1,0 +1,142 @@
+"""Brings a grid up on one machine: prepare, plan, apply, wait until every part works."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ragrid.apply.run import Journal, apply
+from ragrid.drivers.local.assemble import parts_of
+from ragrid.drivers.local.driver import LocalDriver
+from ragrid.drivers.local.health import Prober
+from ragrid.drivers.local.part import Part
+from ragrid.drivers.local.prepare import prepare
+from ragrid.drivers.local.site import Site
+from ragrid.drivers.local.supervisor import states_by_name
+from ragrid.errors import ConflictError, RagridError, UnreachableError
+from ragrid.plan.steps import Step, Wanted, diff
+from ragrid.system import owned
+from ragrid.system.clock import Clock
+from ragrid.system.files import held_lock
+from ragrid.system.ports import listening_sockets, overlaps, taken_text
+
+#: Longest wait for one part after the last one became ready, unless its own start takes longer (a large model).
+READY_WAIT_S = 60.0
+#: vLLM loads and compiles for minutes before it listens.
+MODEL_WAIT_S = 1_800.0
+_POLL_S = 0.1
+#: States of supervisord in which a part will not come back by itself.
+_HOPELESS = frozenset({"FATAL", "UNKNOWN"})
+
+
+class Listener(Protocol):
+    """Hears what happens during a long run."""
+
+    def expect(self, total: int) -> None:
+        """How many things there will be to finish."""
+        ...
+
+    def waiting(self, text: str) -> None:
+        """What is waited for."""
+        ...
+
+    def done(self, text: str) -> None:
+        """What is finished."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What bringing up did: the parts that run, and the steps that were needed."""
+
+    parts: tuple[Part, ...]
+    steps: tuple[Step, ...]
+
+
+def local_driver(site: Site) -> LocalDriver:
+    """Return the driver of `site` with all its parts."""
+    bare = LocalDriver(site.layout, (), python=site.programs.python)
+    return LocalDriver(
+        site.layout,
+        parts_of(site, supervisor_command=bare.supervisor_command()),
+        python=site.programs.python,
+    )
+
+
+def bring_up(site: Site, clock: Clock, listener: Listener) -> Outcome:
+    """Make what runs equal to the grid, and return when every part is ready; a second call changes nothing.
+
+    Raises ConflictError when another `up` works here or a port is taken, and UnreachableError naming the part that did
+    not become ready, with the end of its log.
+    """
+    prepare(site, clock, say=listener.waiting)
+    with held_lock(site.layout.run / "up.lock", what="bringing the grid up"):
+        driver = local_driver(site)
+        listener.expect(len(driver.parts))
+        _refuse_taken_ports(site, driver.parts)
+        listener.waiting("the supervisor")
+        driver.start_supervisor()
+        steps = diff([Wanted(part.name, part.revision) for part in driver.parts], driver.observe())
+        journal = Journal(site.layout.journal, clock)
+        apply(steps, driver, journal, watch=lambda _, step: listener.waiting(f"{step.action} {step.part}"))
+        _await_ready(site, driver, listener)
+    return Outcome(driver.parts, steps)
+
+
+def _refuse_taken_ports(site: Site, parts: Sequence[Part]) -> None:
+    ours = owned.parts_running(site.layout.root)
+    strangers = [one for one in listening_sockets() if one.pid not in ours]
+    taken = [
+        taken_text(port.key, port.host, port.port, holder)
+        for part in parts
+        for port in part.ports
+        for holder in strangers
+        if holder.port == port.port and overlaps(holder.host, port.host)
+    ]
+    if taken:
+        raise ConflictError("\n".join(taken))
+
+
+def _await_ready(site: Site, driver: LocalDriver, listener: Listener) -> None:
+    prober = Prober(site.secrets.authority_certificate)
+    try:
+        left = list(driver.parts)
+        changed = time.monotonic()
+        while left:
+            for part, detail in _newly_ready(left, prober):
+                listener.done(f"{part.name} {detail}")
+                left.remove(part)
+                changed = time.monotonic()
+            if left:
+                _refuse_hopeless(driver, left, time.monotonic() - changed)
+                listener.waiting("waiting for " + ", ".join(part.name for part in left))
+                time.sleep(_POLL_S)
+    finally:
+        prober.close()
+
+
+def _newly_ready(parts: Sequence[Part], prober: Prober) -> Iterator[tuple[Part, str]]:
+    for part in tuple(parts):
+        if prober.ask(part).is_ready:
+            yield part, f"ready at {part.address}"
+
+
+def _refuse_hopeless(driver: LocalDriver, left: Sequence[Part], waited_s: float) -> None:
+    states = states_by_name(driver.control)
+    for part in left:
+        state = states.get(part.name)
+        patience_s = MODEL_WAIT_S if part.name == "vllm" else READY_WAIT_S
+        if state is None or state.state in _HOPELESS or waited_s > patience_s:
+            word = state.state.lower() if state else "unknown to the supervisor"
+            raise UnreachableError(
+                f"{part.name}: not ready after {waited_s:.0f} s ({word});"
+                f" its log ends: {log_end(driver, part.name)!r}; see `ragrid logs {part.name}`"
+            )
+
+
+def log_end(driver: LocalDriver, part: str, *, size_bytes: int = 600) -> str:
+    """Return the end of the log of `part`."""
+    try:
+        return (driver.layout.log / f"{part}.log").read_bytes()[-size_bytes:].decode(errors="replace").strip()
+    except OSError as error:
+        raise RagridError(f"{part}: no log yet ({error.strerror})") from error

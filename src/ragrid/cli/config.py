@@ -1,0 +1,38 @@
+"""`ragrid config`."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ragrid.cli.context import json_option
+from ragrid.cli.talk import show
+from ragrid.spec.load import load_grid
+from ragrid.spec.show import effective_values
+
+
+@click.group(epilog="\b\nExamples:\n  ragrid config show\n  ragrid config show --grid examples/tron.yaml --json")
+def command() -> None:
+    """Look at a grid file as ragrid reads it."""
+
+
+@command.command(
+    name="show", epilog="\b\nExamples:\n  ragrid config show\n  ragrid config show --grid examples/tron.yaml"
+)
+@click.option(
+    "--grid", "grid_file", default="grid.yaml", show_default=True, type=click.Path(path_type=Path), help="Grid."
+)
+@json_option
+def config_show(grid_file: Path, as_json: bool) -> None:
+    """Print each value and where it came from; secrets appear as the references that they are."""
+    values = effective_values(load_grid(grid_file))
+    if as_json:
+        show([{"key": key, "value": value, "origin": origin} for key, value, origin in values])
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("key", "value", "origin"):
+        table.add_column(heading, overflow="fold")
+    for key, value, origin in values:
+        table.add_row(key, str(value), origin, style="dim" if origin == "default" else None)
+    Console(highlight=False).print(table)

@@ -1,0 +1,84 @@
+"""What most verbs start from: the grid that is meant, and the host that this machine is in it."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+import ragrid
+from ragrid.client import ClientCredentials, GridClient
+from ragrid.drivers.local.layout import default_root, existing_layout
+from ragrid.drivers.local.locate import locate
+from ragrid.drivers.local.programs import find_programs
+from ragrid.drivers.local.site import Site
+from ragrid.errors import SpecError, StateError, UnreachableError
+from ragrid.spec.load import LoadedGrid, load_grid
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def state_option(command: F) -> F:
+    """Add `--state` to a verb."""
+    return click.option(
+        "--state",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="State directory of the grid. Default: $RAGRID_STATE, else the only grid of this user.",
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """Add `--json` to a verb."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")(command)
+
+
+def site_of_file(loaded: LoadedGrid, state: Path | None) -> Site:
+    """Return the site that `ragrid up` would run for a loaded grid file."""
+    grid = loaded.grid
+    root = state or default_root(grid.grid, os.environ)
+    layout = existing_layout(root, grid.grid)
+    host = local_host(loaded)
+    return Site(
+        grid=grid,
+        host=host,
+        layout=layout,
+        programs=find_programs(grid),
+        version=ragrid.__version__,
+        as_root=os.geteuid() == 0,
+    )
+
+
+def site_of_state(state: Path | None) -> Site:
+    """Return the site of a grid that was started before."""
+    layout = locate(state)
+    if not layout.grid_file.exists():
+        raise UnreachableError(f"{layout.grid_file}: the grid was never brought up whole; run `ragrid up GRID.yaml`")
+    return site_of_file(load_grid(layout.grid_file), layout.root)
+
+
+def local_host(loaded: LoadedGrid) -> str:
+    """Return the only host of the grid; a grid of several is not for one machine."""
+    hosts = tuple(loaded.grid.hosts)
+    if len(hosts) != 1:
+        found = f"{len(hosts)} ({', '.join(hosts)})"
+        raise SpecError(
+            [f"{loaded.source}: hosts: got {found}, wanted 1; `ragrid render DIR --grid FILE` writes them all"]
+        )
+    return hosts[0]
+
+
+def client_of(site: Site, role: str) -> GridClient:
+    """Return a client of the running grid that acts as the seeded client `role`, with a token that stays fresh."""
+    authority = site.secrets.authority_certificate
+    credentials = ClientCredentials(GridClient(site.grid.public_url, ca_file=authority), role, secret_of(site, role))
+    return GridClient(site.grid.public_url, ca_file=authority, token=credentials)
+
+
+def secret_of(site: Site, client_id: str) -> str:
+    """Return the secret of a seeded client. Raises StateError when its file is gone."""
+    path = site.secrets.client_secret(client_id)
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise StateError(f"{path}: {error.strerror}; run `ragrid up` to make it again") from error

@@ -1,0 +1,41 @@
+"""Asks a part whether it works, now."""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from ragrid.drivers.local.part import Part
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The answer of one part; `detail` says why it is not well."""
+
+    is_ready: bool
+    detail: str = ""
+
+
+class Prober:
+    """Asks parts over HTTP; https parts are verified against the grid's own authority."""
+
+    def __init__(self, authority: Path, *, timeout_s: float = 2.0) -> None:
+        context = ssl.create_default_context(cafile=str(authority)) if authority.exists() else False
+        self._client = httpx.Client(verify=context, timeout=timeout_s, trust_env=False)
+
+    def ask(self, part: Part) -> Health:
+        """Return the health of `part`."""
+        try:
+            response = self._client.get(part.probe.url)
+        except httpx.TimeoutException:
+            return Health(False, f"no answer at {part.probe.url} within {self._client.timeout.read:g} s")
+        except httpx.HTTPError as error:
+            return Health(False, f"{part.probe.url}: {error}")
+        if response.status_code == httpx.codes.OK:
+            return Health(True)
+        return Health(False, f"{part.probe.url}: status {response.status_code}: {response.text[:200].strip()}")
+
+    def close(self) -> None:
+        """Let connections go."""
+        self._client.close()

@@ -1,0 +1,61 @@
+"""The gateway (pure): nginx with the edge's own Lua."""
+
+from importlib import resources
+from pathlib import Path
+
+from ragrid.drivers.local.part import Part, Port, Probe, Scrape
+from ragrid.drivers.local.site import Site
+from ragrid.gateway.config import EdgeService, GatewayConfig, Tls
+from ragrid.gateway.render import render_nginx
+
+
+def gateway_part(site: Site) -> Part:
+    """Return nginx as the edge of this grid."""
+    gateway = site.grid.gateway
+    directory = site.layout.etc / "gateway"
+    public = str(site.grid.hosts[site.host].lan)
+    config = gateway_config(site)
+    return Part(
+        name="gateway",
+        version=site.programs.version("nginx"),
+        command=(str(site.programs.nginx), "-p", str(directory), "-c", "nginx.conf", "-e", "stderr"),
+        ports=(
+            Port("gateway.https", public, gateway.https),
+            Port("gateway.http", public, gateway.http),
+            site.port("gateway.metrics_port", gateway.metrics_port),
+        ),
+        probe=Probe(f"https://{public}:{gateway.https}/health"),
+        scrape=Scrape(site.address, gateway.metrics_port),
+        files={f"etc/gateway/{name}": content for name, content in render_nginx(config).items()},
+        stop_signal="QUIT",  # finishes what it has
+        stop_wait_s=15.0,
+        priority=30,
+    )
+
+
+def gateway_config(site: Site) -> GatewayConfig:
+    """Return what the edge of this grid is rendered from."""
+    gateway, secrets = site.grid.gateway, site.secrets
+    services = (*((name, service.balance) for name, service in site.grid.services.named()), ("tokens", "least_conn"))
+    return GatewayConfig(
+        issuer=site.grid.public_url,
+        server_name=gateway.name,
+        listen_addresses=(str(site.grid.hosts[site.host].lan),),
+        http_port=gateway.http,
+        https_port=gateway.https,
+        tls=Tls(certificate_file=secrets.certificate("gateway"), key_file=secrets.key("gateway")),
+        metrics_host=site.address,
+        metrics_port=gateway.metrics_port,
+        run_directory=site.layout.run / "gateway",
+        log_directory=site.layout.log,
+        lua_directory=lua_directory(),
+        admin_socket=site.layout.run / "gateway-admin.sock",
+        state_file=site.layout.data / "gateway" / "state.json",
+        user="root" if site.as_root else None,
+        services=tuple(EdgeService(name=name, balance=balance) for name, balance in services),
+    )
+
+
+def lua_directory() -> Path:
+    """Return where the edge's Lua files were installed."""
+    return Path(str(resources.files("ragrid.gateway") / "lua"))

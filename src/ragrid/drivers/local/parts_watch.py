@@ -1,0 +1,136 @@
+"""What watches: the agent, Prometheus, the node exporter (pure)."""
+
+from collections.abc import Iterator, Sequence
+
+from ragrid.drivers.local.part import Part, Probe, Scrape
+from ragrid.drivers.local.parts_services import CHROMADB_VERSION, python_part_command
+from ragrid.drivers.local.site import Site
+from ragrid.monitoring.prometheus import (
+    PrometheusConfig,
+    ScrapeTarget,
+    node_exporter_command,
+    prometheus_command,
+    render_prometheus,
+)
+from ragrid.monitoring.settings import Objective, RuleSettings, Thresholds
+from ragrid.spec.settings import AgentSettings, Check, Listen, WatchedInstance, dump_settings
+
+
+def agent_part(site: Site, supervisor_command: tuple[str, ...]) -> Part:
+    """Return this host's agent."""
+    port = site.grid.agent.port
+    settings = AgentSettings(
+        host_name=site.host,
+        registry=site.registry(),
+        listen=Listen(host=site.address, port=port),
+        instances=tuple(watched_instances(site)),
+        status_file=site.layout.run / "agent-status.json",
+        supervisor_command=supervisor_command,
+        supervisor_socket=site.layout.supervisor_socket,
+    )
+    return Part(
+        name="agent",
+        version=site.version,
+        command=python_part_command(site, "ragrid.agent", "etc/agent.json"),
+        ports=(site.port("agent.port", port),),
+        probe=Probe(f"http://{site.address}:{port}/readyz"),
+        scrape=Scrape(site.address, port),
+        files={"etc/agent.json": dump_settings(settings)},
+        priority=40,
+    )
+
+
+def watched_instances(site: Site) -> Iterator[WatchedInstance]:
+    """Yield every instance of this host that the gateway may send requests to."""
+    services = site.grid.services
+    ready = Check(kind="http", path="/readyz")
+    if site.runs(site.grid.auth.on):
+        yield _watched(site, "tokens", site.grid.auth.port, site.version, ready)
+    if services.chromadb and site.runs(services.chromadb.on):
+        yield _watched(site, "chromadb", services.chromadb.port, CHROMADB_VERSION, Check(kind="chroma"))
+    if services.memory and site.runs(services.memory.on):
+        yield _watched(site, "memory", services.memory.port, site.version, ready)
+    if services.rag and site.runs(services.rag.on):
+        yield _watched(site, "rag", services.rag.port, site.version, ready)
+    if services.vllm and services.vllm.model and site.runs(services.vllm.on):
+        check = Check(kind="completion", model=services.vllm.served_model, timeout_s=10.0)
+        yield _watched(site, "vllm", services.vllm.port, "", check)
+
+
+def _watched(site: Site, service: str, port: int, version: str, check: Check) -> WatchedInstance:
+    return WatchedInstance(
+        service=service,
+        instance_id=f"{service}-{site.host}",
+        host=site.address,
+        port=port,
+        version=version,
+        check=check,
+    )
+
+
+def node_exporter_part(site: Site) -> Part:
+    """Return this host's node exporter."""
+    port = site.grid.monitoring.node_exporter_port
+    return Part(
+        name="node-exporter",
+        version=site.programs.version("prometheus-node-exporter"),
+        command=node_exporter_command(site.address, port, program=str(site.programs.node_exporter)),
+        ports=(site.port("monitoring.node_exporter_port", port),),
+        probe=Probe(f"http://{site.address}:{port}/metrics"),
+        scrape=Scrape(site.address, port),
+        priority=50,
+    )
+
+
+def prometheus_part(site: Site, targets: Sequence[ScrapeTarget]) -> Part:
+    """Return Prometheus, which scrapes `targets` and itself."""
+    monitoring = site.grid.monitoring
+    own = ScrapeTarget(part="prometheus", host=site.address, port=monitoring.port)
+    config = PrometheusConfig(
+        grid=site.grid.grid,
+        listen_host=site.address,
+        listen_port=monitoring.port,
+        config_file=site.layout.etc / "prometheus" / "prometheus.yml",
+        data_directory=site.layout.data / "prometheus",
+        targets=(*targets, own),
+        scrape_interval_s=monitoring.scrape_interval.seconds,
+        rules=_rules(site),
+    )
+    return Part(
+        name="prometheus",
+        version=site.programs.version("prometheus"),
+        command=prometheus_command(config, program=str(site.programs.prometheus)),
+        ports=(site.port("monitoring.port", monitoring.port),),
+        probe=Probe(f"http://{site.address}:{monitoring.port}/-/ready"),
+        scrape=Scrape(site.address, monitoring.port),
+        files={f"etc/prometheus/{name}": content for name, content in render_prometheus(config).items()},
+        priority=50,
+    )
+
+
+def scrape_target(site: Site, part: Part) -> ScrapeTarget:
+    """Return how Prometheus reads the metrics of `part`."""
+    return ScrapeTarget(
+        part=part.name,
+        host=part.scrape.host,
+        port=part.scrape.port,
+        path=part.scrape.path,
+        instance_id=f"{part.name}-{site.host}",
+        speaks_for_others=part.name == "agent",
+    )
+
+
+def _rules(site: Site) -> RuleSettings:
+    alerts, objective = site.grid.monitoring.alerts, site.grid.monitoring.slo
+    return RuleSettings(
+        thresholds=Thresholds(
+            cpu_ratio=alerts.cpu.ratio,
+            memory_ratio=alerts.memory.ratio,
+            gpu_ratio=alerts.gpu.ratio,
+            response_time_s=alerts.response_time.seconds,
+            error_ratio=alerts.error_rate.ratio,
+        ),
+        objective=Objective(
+            availability_ratio=objective.availability.ratio, latency_mean_s=objective.latency_mean.seconds
+        ),
+    )

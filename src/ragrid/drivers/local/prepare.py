@@ -1,0 +1,60 @@
+"""What must lie on disk before the first part starts: secrets, certificates, folders, the embedding model."""
+
+from collections.abc import Callable
+
+from ragrid.drivers.local.layout import open_layout
+from ragrid.drivers.local.site import SEEDED_CLIENTS, Site
+from ragrid.inference.model_files import ensure_model, is_model_directory
+from ragrid.spec.secrets import resolve_secret
+from ragrid.spec.values import SecretReference
+from ragrid.system.clock import Clock
+from ragrid.system.files import PRIVATE, write_if_changed
+
+
+def prepare(site: Site, clock: Clock, *, say: Callable[[str], None]) -> None:
+    """Make everything that is missing below the state directory; calling it again changes nothing.
+
+    `say` hears what takes longer than a moment. Raises StateError for a directory that is not this grid's.
+    """
+    open_layout(site.layout.root, site.grid.grid)
+    for name in ("etcd", "consul", "chromadb", "memory", "rag", "tokens", "gateway", "controller", "prometheus"):
+        (site.layout.data / name).mkdir(mode=0o700, exist_ok=True)
+    (site.layout.run / "gateway").mkdir(mode=0o700, exist_ok=True)
+    _ensure_certificates(site, clock)
+    site.secrets.ensure_client_secrets(SEEDED_CLIENTS)
+    for name, reference in sorted(secret_references(site).items()):
+        write_if_changed(site.secrets.resolved(name), resolve_secret(reference).encode(), mode=PRIVATE)
+    rag = site.grid.services.rag
+    if rag and rag.embedder.kind == "onnx" and not is_model_directory(site.model_directory):
+        say("making the embedding model from its weights (once)")
+        found = ensure_model(site.model_directory)
+        if found != site.model_directory:  # another program of this user has it already
+            site.model_directory.parent.mkdir(parents=True, exist_ok=True)
+            site.model_directory.symlink_to(found)
+
+
+def secret_references(site: Site) -> dict[str, SecretReference]:
+    """Return the secrets that the grid file refers to, by the name of the file they are kept in."""
+    rag = site.grid.services.rag
+    named = {
+        "embedder-key": rag.embedder.api_key if rag else None,
+        "generator-key": rag.generator.api_key if rag else None,
+    }
+    vllm = site.grid.services.vllm
+    of_vllm = {
+        f"vllm-{name}": value
+        for name, value in (vllm.environment.items() if vllm else ())
+        if isinstance(value, SecretReference)
+    }
+    return {**of_vllm, **{name: reference for name, reference in named.items() if reference is not None}}
+
+
+def _ensure_certificates(site: Site, clock: Clock) -> None:
+    now_s = clock.now_s()
+    authority = site.secrets.ensure_authority(site.grid.grid, now_s=now_s)
+    machine = site.grid.hosts[site.host]
+    addresses = [str(address) for address in (machine.lan, machine.swarm, site.grid.gateway.vip) if address]
+    names = list(dict.fromkeys([site.grid.gateway.name, *addresses, site.host, "localhost", "127.0.0.1"]))
+    site.secrets.ensure_leaf(authority, "gateway", names, now_s=now_s)
+    site.secrets.ensure_leaf(authority, "etcd", list(dict.fromkeys([site.address, site.host])), now_s=now_s)
+    site.secrets.ensure_leaf(authority, "registry-client", ["registry-client"], now_s=now_s)

@@ -1,0 +1,81 @@
+"""Finds the programs that a grid runs, and asks them for their versions."""
+
+import contextlib
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ragrid.drivers.local.site import Programs, interpreter
+from ragrid.errors import MissingError, RagridError
+from ragrid.spec.models import Grid
+from ragrid.system.process import find_program, run
+
+#: Program -> the Debian package that has it, and the arguments that print its version.
+PACKAGES = {
+    "nginx": ("nginx-light", ("-v",)),
+    "etcd": ("etcd-server", ("--version",)),
+    "consul": ("consul", ("version",)),
+    "prometheus": ("prometheus", ("--version",)),
+    "prometheus-node-exporter": ("prometheus-node-exporter", ("--version",)),
+}
+_VERSION = re.compile(r"\d+\.\d+(?:\.\d+)?(?:[-+~][\w.]+)?")
+
+
+def needed_programs(grid: Grid) -> tuple[str, ...]:
+    """Return the names of the programs that `grid` runs."""
+    return ("nginx", grid.registry.kind, "prometheus", "prometheus-node-exporter")
+
+
+def find_programs(grid: Grid) -> Programs:
+    """Return the paths and versions of what `grid` needs.
+
+    Raises MissingError with the command that installs everything missing at once.
+    """
+    needed = needed_programs(grid)
+    paths = _paths()
+    missing = [name for name in needed if name not in paths]
+    if missing:
+        packages = " ".join(PACKAGES[name][0] for name in missing)
+        raise MissingError(
+            f"{', '.join(missing)}: not installed; run `make up` again, or:"
+            f" sudo apt-get install --no-install-recommends {packages}"
+        )
+    with ThreadPoolExecutor() as pool:
+        versions = pool.map(lambda name: _version(name, paths[name]), needed)
+    return _programs(paths, tuple(zip(needed, versions, strict=True)))
+
+
+def possible_programs() -> Programs:
+    """Return the paths of all programs as they are here, or as Debian has them; for files that another host runs."""
+    return _programs(_paths(), ())
+
+
+def _programs(paths: Mapping[str, Path], versions: tuple[tuple[str, str], ...]) -> Programs:
+    found = {name: paths.get(name, Path("/usr/bin") / name) for name in PACKAGES}
+    return Programs(
+        python=interpreter(),
+        nginx=found["nginx"],
+        etcd=found["etcd"],
+        consul=found["consul"],
+        prometheus=found["prometheus"],
+        node_exporter=found["prometheus-node-exporter"],
+        versions=versions,
+    )
+
+
+def _paths() -> dict[str, Path]:
+    paths: dict[str, Path] = {}
+    for name in PACKAGES:
+        with contextlib.suppress(MissingError):
+            paths[name] = find_program(name)
+    return paths
+
+
+def _version(name: str, path: Path) -> str:
+    try:
+        said = run((str(path), *PACKAGES[name][1]), timeout_s=10.0, check=False)
+    except RagridError:
+        return "unknown"
+    found = _VERSION.search(said.stdout + said.stderr)
+    return found[0] if found else "unknown"

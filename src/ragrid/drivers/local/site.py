@@ -1,0 +1,115 @@
+"""One host of a grid as the local driver sees it: the grid, the directory, the programs and what follows from them."""
+
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ragrid.drivers.local.layout import Layout
+from ragrid.drivers.local.part import Port
+from ragrid.drivers.local.secrets import SecretStore
+from ragrid.identity.roles import BUILTIN_ROLES
+from ragrid.spec.models import Grid
+from ragrid.spec.settings import RegistryAddress, TokenTrust
+
+#: Clients that exist from the start: three for people and scripts, and one for each service role.
+SEEDED_CLIENTS = tuple(BUILTIN_ROLES)
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Absolute paths of what is run, and the versions found there."""
+
+    python: Path
+    nginx: Path
+    etcd: Path
+    consul: Path
+    prometheus: Path
+    node_exporter: Path
+    #: Program name -> version, as the programs say it.
+    versions: tuple[tuple[str, str], ...] = ()
+
+    def version(self, name: str) -> str:
+        """Return the version of `name`, or "unknown"."""
+        return dict(self.versions).get(name, "unknown")
+
+
+@dataclass(frozen=True)
+class Site:
+    """`host` of `grid` below `layout`; everything derived here is pure."""
+
+    grid: Grid
+    host: str
+    layout: Layout
+    programs: Programs
+    version: str
+    #: Started by root: nginx keeps its workers root too, or they could not enter the private state directory.
+    as_root: bool = False
+
+    @property
+    def secrets(self) -> SecretStore:
+        """The names of the grid's secret files."""
+        return SecretStore(self.layout.secrets)
+
+    @property
+    def address(self) -> str:
+        """The private address that this host's parts listen on."""
+        return self.grid.address_of(self.host, "services")
+
+    @property
+    def model_directory(self) -> Path:
+        """Where the local embedding model lies."""
+        named = self.grid.services.rag.embedder.directory if self.grid.services.rag else None
+        return named or self.layout.data / "models" / "all-MiniLM-L6-v2"
+
+    @property
+    def jwks_file(self) -> Path:
+        """Verification keys, kept fresh by the gateway controller."""
+        return self.layout.data / "controller" / "jwks.json"
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """Every service that a token may be for."""
+        return (*(name for name, _ in self.grid.services.named()), "tokens")
+
+    @property
+    def roles(self) -> dict[str, tuple[str, ...]]:
+        """The built-in roles and the grid's own; the grid's win."""
+        return {**BUILTIN_ROLES, **self.grid.auth.roles}
+
+    def runs(self, hosts: tuple[str, ...]) -> bool:
+        """Tell whether this host is one of `hosts`."""
+        return self.host in hosts
+
+    def port(self, key: str, number: int, host: str | None = None) -> Port:
+        """Return a port on this host's private address, or on `host`."""
+        return Port(key, host or self.address, number)
+
+    def trust(self, audience: str) -> TokenTrust:
+        """Return whose tokens the service `audience` accepts."""
+        return TokenTrust(issuer=self.grid.public_url, audience=audience, jwks_file=self.jwks_file)
+
+    def registry(self) -> RegistryAddress:
+        """Return how parts of this host reach the registry; etcd asks for client certificates."""
+        registry = self.grid.registry
+        hosts = [self.grid.address_of(name) for name in registry.on]
+        if registry.kind == "consul":
+            return RegistryAddress(kind="consul", url=f"http://{hosts[0]}:{registry.port}", namespace=self.grid.grid)
+        return RegistryAddress(
+            kind="etcd",
+            url=",".join(f"https://{host}:{registry.port}" for host in hosts),
+            namespace=self.grid.grid,
+            ca_file=self.secrets.authority_certificate,
+            certificate_file=self.secrets.certificate("registry-client"),
+            key_file=self.secrets.key("registry-client"),
+        )
+
+
+def python_version() -> str:
+    """Return the version of the interpreter that runs this."""
+    return platform.python_version()
+
+
+def interpreter() -> Path:
+    """Return the interpreter that ragrid is installed for."""
+    return Path(sys.executable)
