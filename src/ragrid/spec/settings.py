@@ -67,12 +67,13 @@ class TokensSettings(_Settings, frozen=True, kw_only=True):
 
 
 class MemorySettings(_Settings, frozen=True, kw_only=True):
-    """The memory service."""
+    """The memory service. `max_store_bytes` bounds the store's file; without it, the disk does."""
 
     listen: Listen
     trust: TokenTrust
     data_directory: Path
     public_prefix: str = "/memory"
+    max_store_bytes: int | None = None
 
 
 class EmbedderSettings(_Settings, frozen=True, kw_only=True):

@@ -1,0 +1,49 @@
+"""Why the memory store says no. The HTTP layer gives each its status; nothing here knows HTTP."""
+
+from collections.abc import Sequence
+
+from ragrid.errors import ConflictError, RagridError, UnreachableError
+
+
+class InvalidMemoryError(RagridError):
+    """What the caller sent is not a memory; `faults` holds `(JSON pointer, what is wrong)`, all of them at once."""
+
+    def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{pointer or 'body'}: {detail}" for pointer, detail in faults))
+        self.faults = tuple(faults)
+
+
+class NotJsonError(RagridError):
+    """What the caller sent is not JSON at all."""
+
+
+class NotFoundError(RagridError):
+    """There is no such memory for this tenant and namespace."""
+
+
+class VersionError(ConflictError):
+    """A precondition failed; `current_version` is what is stored now (None: nothing is)."""
+
+    def __init__(self, message: str, current_version: int | None) -> None:
+        super().__init__(message)
+        self.current_version = current_version
+
+
+class KeyReusedError(ConflictError):
+    """An idempotency key came again with another request."""
+
+
+class ReplayGoneError(ConflictError):
+    """An idempotency key came again, and the memory that it made has expired since."""
+
+
+class StoreBusyError(UnreachableError):
+    """More writes are waiting than the queue may hold; nothing was written."""
+
+
+class StoreFullError(RagridError):
+    """The disk, or the size allowed for the store, is full; nothing was written."""
+
+
+class StoreBrokenError(UnreachableError):
+    """The disk failed or the store is closing; nothing was written."""

@@ -1,0 +1,104 @@
+"""What callers ask lists and searches for. One that nobody knows is refused: ignored, it would widen a filter."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+from starlette.requests import Request
+
+from ragrid.services.memory.cursor import CursorError, decode_cursor
+from ragrid.services.memory.model import TAGS, Reference, Tag, Type
+from ragrid.services.memory.store import Filter
+from ragrid.services.memory.validate import unknown_detail
+from ragrid.services.memory.words import QUERY_CHARACTERS
+from ragrid.web.problem import Problem
+
+LIST_LIMIT = 200
+LIST_DEFAULT = 50
+SEARCH_LIMIT = 100
+SEARCH_DEFAULT = 10
+
+_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~-]{1,128}")
+_FILTERS = ("type", "tag", "user_id", "agent_id", "session_id")
+_PAGING = ("limit", "cursor")
+
+
+class SearchFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The walls of a search, all of which a result lies within."""
+
+    type: Type | None = None
+    tags: Annotated[tuple[Tag, ...], Meta(max_length=TAGS)] = ()
+    user_id: Reference | None = None
+    agent_id: Reference | None = None
+    session_id: Reference | None = None
+
+
+class SearchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a search."""
+
+    query: Annotated[str, Meta(min_length=1, max_length=QUERY_CHARACTERS)]
+    mode: Annotated[str, Meta(pattern="^lexical$")] = "lexical"
+    filter: SearchFilter = SearchFilter()
+    k: Annotated[int, Meta(ge=1, le=SEARCH_LIMIT)] = SEARCH_DEFAULT
+
+
+def memory_id_of(request: Request) -> str:
+    """Return the id in the path. Raises a 400 Problem when it cannot be one."""
+    memory_id: str = request.path_params["id"]
+    if not _ID.fullmatch(memory_id):
+        raise Problem(400, "invalid-id", "memory id: wanted 1 to 128 characters of A-Z a-z 0-9 . _ ~ -")
+    return memory_id
+
+
+def filter_of(request: Request) -> Filter:
+    """Return the filter in the query string. Raises a 400 Problem for what is unknown, repeated or out of range."""
+    given = parameters_of(request, (*_FILTERS, *_PAGING))
+    members = {name: given[name] for name in ("type", "user_id", "agent_id", "session_id") if name in given}
+    tags = dict.fromkeys(request.query_params.getlist("tag"))
+    try:
+        checked = msgspec.convert({**members, "tags": list(tags)}, SearchFilter)
+    except msgspec.ValidationError as error:
+        raise Problem(400, "invalid-parameter", f"query string: {error}") from error
+    return filter_from(checked)
+
+
+def filter_from(wanted: SearchFilter) -> Filter:
+    """Return the store's filter for a checked one; tags in one order, so that equal filters are equal."""
+    return Filter(wanted.type, tuple(sorted(set(wanted.tags))), wanted.user_id, wanted.agent_id, wanted.session_id)
+
+
+def parameters_of(request: Request, known: tuple[str, ...]) -> Mapping[str, str]:
+    """Return the query string. Raises a 400 Problem for an unknown parameter, or one that came twice (save `tag`)."""
+    seen: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name not in known:
+            raise Problem(400, "unknown-parameter", unknown_detail(name, known).replace("member", "parameter"))
+        if name in seen and name != "tag":
+            raise Problem(400, "repeated-parameter", f"parameter {name!r} came more than once")
+        seen[name] = value
+    return seen
+
+
+def paging_of(request: Request, walk: tuple[object, ...]) -> tuple[int, int | None]:
+    """Return the page size and where to go on. Raises a 400 Problem."""
+    raw = request.query_params.get("limit", str(LIST_DEFAULT))
+    if not (
+        raw.isascii() and raw.isdecimal() and 1 <= len(raw) <= len(str(LIST_LIMIT)) and 1 <= int(raw) <= LIST_LIMIT
+    ):
+        raise Problem(400, "invalid-parameter", f"parameter 'limit': got {raw[:20]!r}, wanted 1 to {LIST_LIMIT}")
+    cursor = request.query_params.get("cursor")
+    if cursor is None:
+        return int(raw), None
+    try:
+        return int(raw), decode_cursor(cursor, walk)
+    except CursorError as error:
+        detail = f"parameter 'cursor': {error}; use it with the filters it came with, or start again without it"
+        raise Problem(400, "invalid-cursor", detail) from error
+
+
+def history_paging_of(request: Request, walk: tuple[object, ...]) -> tuple[int, int | None]:
+    """Return the page size and where to go on in a history. Raises a 400 Problem."""
+    parameters_of(request, _PAGING)
+    return paging_of(request, walk)

@@ -1,0 +1,74 @@
+"""Puts the memory service together: settings in, application out; the store lives as long as the application does."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from starlette.applications import Starlette
+
+from ragrid.errors import RagridError
+from ragrid.identity.keys import KeyFile
+from ragrid.identity.verify import TokenVerifier
+from ragrid.services.memory.api import MemoryApi
+from ragrid.services.memory.metrics import ROWS, STORE_BYTES, WRITE_QUEUE_DEPTH
+from ragrid.services.memory.sqlite.store import SqliteStore
+from ragrid.services.memory.store import MemoryStore
+from ragrid.spec.settings import Listen, MemorySettings
+from ragrid.system.clock import Clock, SystemClock
+from ragrid.web.application import build_application
+
+logger = logging.getLogger(__name__)
+
+#: How often expired memories are swept and the store is measured, seconds.
+HOUSEKEEPING_S = 5.0
+SWEEP_BATCH = 500
+
+
+def build(settings: MemorySettings, *, clock: Clock | None = None) -> tuple[Starlette, Listen]:
+    """Open the store and return the application with the address to serve it on.
+
+    Raises ConflictError when another process has the store, StateError when its file is damaged or not ours.
+    """
+    clock = clock or SystemClock()
+    store = SqliteStore.open(settings.data_directory, max_bytes=settings.max_store_bytes)
+    WRITE_QUEUE_DEPTH.set_function(lambda: store.waiting_writes)
+    verifier = TokenVerifier(settings.trust, KeyFile(settings.trust.jwks_file, clock), clock)
+    return build_memory_application(store, verifier, clock, prefix=settings.public_prefix), settings.listen
+
+
+def build_memory_application(store: MemoryStore, verifier: TokenVerifier, clock: Clock, *, prefix: str) -> Starlette:
+    """Return the application over any store; it owns the store from its start on and closes it at its end."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_application: Starlette) -> AsyncIterator[None]:
+        keeping = asyncio.create_task(_keep_house(store, clock))
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await keeping
+            await store.close()
+
+    async def readiness() -> Mapping[str, Any]:
+        await store.probe()
+        return {"store": "ok", "memories": (await store.stats()).rows}
+
+    routes = MemoryApi(store, clock, prefix=prefix).routes()
+    return build_application(routes, verifier=verifier, readiness=readiness, name="memory", lifespan=lifespan)
+
+
+async def _keep_house(store: MemoryStore, clock: Clock) -> None:
+    """Sweep what has expired and measure the store, for ever; a store that fails is tried again next time."""
+    while True:
+        try:
+            while await store.sweep(now_us=int(clock.now_s() * 1_000_000), limit=SWEEP_BATCH) == SWEEP_BATCH:
+                pass
+            stats = await store.stats()
+            ROWS.set(stats.rows)
+            STORE_BYTES.set(stats.size_bytes)
+        except RagridError as error:
+            logger.warning("housekeeping failed", extra={"reason": str(error)})
+        await asyncio.sleep(HOUSEKEEPING_S)

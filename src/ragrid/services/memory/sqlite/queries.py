@@ -1,0 +1,91 @@
+"""The statements behind list, search and history. Pure: each function returns SQL and its parameters."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ragrid.services.memory.sqlite.transaction import scope_word
+from ragrid.services.memory.store import Filter
+from ragrid.services.memory.words import match_expression
+
+Statement = tuple[str, tuple[Any, ...]]
+
+READ = """
+SELECT version, doc FROM memory
+WHERE namespace = ? AND id = ? AND is_deleted = 0 AND (expires_us IS NULL OR expires_us > ?)
+"""
+LAST_STATE = """
+SELECT m.expires_us, e.op FROM memory AS m JOIN memory_event AS e ON e.seq = m.seq WHERE m.namespace = ? AND m.id = ?
+"""
+
+#: How much a word weighs in the scope (never), the content, the tags and the data.
+_WEIGHTS = "0.0, 1.0, 1.0, 0.5"
+
+
+def list_statement(namespace: int, wanted: Filter, *, now_us: int, limit: int, before: int | None) -> Statement:
+    """Return the statement for one page, newest first, with `(position, doc)` in each row.
+
+    With tags, the page is walked along the index of the first one, which has the same order.
+    """
+    conditions, parameters = _conditions(namespace, wanted, now_us)
+    tables, order = "memory AS m", "m.position"
+    if wanted.tags:
+        first, *others = wanted.tags
+        joins, tag_parameters = _tag_joins(namespace, others)
+        tables = f"memory_tag AS t CROSS JOIN memory AS m ON m.position = t.position{joins}"
+        conditions = ["t.namespace = ?", "t.tag = ?", *conditions]
+        parameters = [*tag_parameters, namespace, first, *parameters]
+        order = "t.position"
+    if before is not None:
+        conditions.append(f"{order} < ?")
+        parameters.append(before)
+    # Every word of it is ours; what a caller sent is among the parameters.
+    sql = f"SELECT m.position, m.doc FROM {tables} WHERE {' AND '.join(conditions)} ORDER BY {order} DESC LIMIT ?"  # noqa: S608 - see above
+    return sql, (*parameters, limit)
+
+
+def search_statement(namespace: int, words: tuple[str, ...], wanted: Filter, *, now_us: int, limit: int) -> Statement:
+    """Return the statement for one search, best first, with `(score, doc)` in each row; lower scores are better."""
+    conditions, parameters = _conditions(namespace, wanted, now_us)
+    joins, tag_parameters = _tag_joins(namespace, wanted.tags)
+    # CROSS JOIN fixes the order: the full-text index first, then what it found.
+    tables = f"memory_fts AS f CROSS JOIN memory AS m ON m.position = f.rowid{joins}"
+    # The documents are fetched for the best alone, after sorting.
+    sql = f"""
+        SELECT best.score, d.doc FROM (
+          SELECT m.position AS position, bm25(memory_fts, {_WEIGHTS}) AS score FROM {tables}
+          WHERE memory_fts MATCH ? AND {" AND ".join(conditions)}
+          ORDER BY score, m.position DESC LIMIT ?
+        ) AS best JOIN memory AS d ON d.position = best.position
+        ORDER BY best.score, best.position DESC
+    """  # noqa: S608 - only our own words
+    expression = match_expression(words, scope_word(namespace))
+    return sql, (*tag_parameters, expression, *parameters, limit)
+
+
+def history_statement(namespace: int, memory_id: str, *, limit: int, before: int | None) -> Statement:
+    """Return the statement for the events of one memory, newest first."""
+    sql = """
+        SELECT seq, version, op, actor, at_us, doc FROM memory_event
+        WHERE namespace = ? AND id = ? AND seq < ? ORDER BY seq DESC LIMIT ?
+    """
+    return sql, (namespace, memory_id, before if before is not None else 2**62, limit)
+
+
+def _conditions(namespace: int, wanted: Filter, now_us: int) -> tuple[list[str], list[Any]]:
+    conditions = ["m.namespace = ?", "m.is_deleted = 0", "(m.expires_us IS NULL OR m.expires_us > ?)"]
+    parameters: list[Any] = [namespace, now_us]
+    for column in ("type", "user_id", "agent_id", "session_id"):
+        value = getattr(wanted, column)
+        if value is not None:
+            conditions.append(f"m.{column} = ?")
+            parameters.append(value)
+    return conditions, parameters
+
+
+def _tag_joins(namespace: int, tags: Sequence[str]) -> tuple[str, list[Any]]:
+    """Return the joins that keep only what carries every tag."""
+    joins = "".join(
+        f" CROSS JOIN memory_tag AS t{n} ON t{n}.namespace = ? AND t{n}.tag = ? AND t{n}.position = m.position"
+        for n in range(len(tags))
+    )
+    return joins, [value for tag in tags for value in (namespace, tag)]

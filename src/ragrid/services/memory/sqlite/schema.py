@@ -1,0 +1,85 @@
+"""The tables, as the list of steps that led to them; `PRAGMA user_version` counts how many a file has behind it."""
+
+#: "RGMS": the file is a memory store of ours (`PRAGMA application_id`).
+APPLICATION_ID = 0x52474D53
+
+_FIRST = """
+-- Counters that one batch of changes moves at most once: `seq` (last used) and `rows` (live memories).
+CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO counter VALUES ('seq', 0), ('rows', 0);
+
+CREATE TABLE namespace (
+  id         INTEGER PRIMARY KEY,
+  tenant     TEXT NOT NULL,
+  name       TEXT NOT NULL,
+  created_us INTEGER NOT NULL,
+  settings   BLOB,
+  UNIQUE (tenant, name)
+) STRICT;
+
+-- The current version of each id; a deleted one stays as a tombstone, so that versions never start again.
+CREATE TABLE memory (
+  position   INTEGER PRIMARY KEY,  -- the seq at which it was made: the order of lists
+  namespace  INTEGER NOT NULL REFERENCES namespace (id),
+  id         TEXT NOT NULL,
+  version    INTEGER NOT NULL,
+  seq        INTEGER NOT NULL,
+  type       TEXT,
+  user_id    TEXT,
+  agent_id   TEXT,
+  session_id TEXT,
+  created_us INTEGER NOT NULL,
+  created_by TEXT NOT NULL,
+  expires_us INTEGER,
+  is_deleted INTEGER NOT NULL,
+  doc        BLOB NOT NULL         -- last: rows are filtered without reading it
+) STRICT;
+CREATE UNIQUE INDEX memory_key ON memory (namespace, id);
+CREATE INDEX memory_live ON memory (namespace) WHERE is_deleted = 0;
+CREATE INDEX memory_user ON memory (namespace, user_id) WHERE is_deleted = 0 AND user_id IS NOT NULL;
+CREATE INDEX memory_agent ON memory (namespace, agent_id) WHERE is_deleted = 0 AND agent_id IS NOT NULL;
+CREATE INDEX memory_session ON memory (namespace, session_id) WHERE is_deleted = 0 AND session_id IS NOT NULL;
+CREATE INDEX memory_expiry ON memory (expires_us) WHERE expires_us IS NOT NULL;
+
+CREATE TABLE memory_tag (
+  namespace INTEGER NOT NULL,
+  tag       TEXT NOT NULL,
+  position  INTEGER NOT NULL,
+  PRIMARY KEY (namespace, tag, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX memory_tag_position ON memory_tag (position);
+
+-- Every version that ever was; `doc` is NULL for ends, and erased when the memory expires.
+CREATE TABLE memory_event (
+  seq       INTEGER PRIMARY KEY,
+  namespace INTEGER NOT NULL,
+  id        TEXT NOT NULL,
+  version   INTEGER NOT NULL,
+  op        TEXT NOT NULL,
+  actor     TEXT NOT NULL,
+  at_us     INTEGER NOT NULL,
+  doc       BLOB
+) STRICT;
+CREATE INDEX memory_event_key ON memory_event (namespace, id);
+
+-- `scope` holds one word for the namespace, so that a search only ever walks through its own.
+CREATE VIRTUAL TABLE memory_fts USING fts5 (
+  scope, content, tags, data,
+  content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
+);
+
+CREATE TABLE idempotency (
+  tenant      TEXT NOT NULL,
+  subject     TEXT NOT NULL,
+  key         TEXT NOT NULL,
+  fingerprint BLOB NOT NULL,
+  seq         INTEGER NOT NULL,
+  expires_us  INTEGER NOT NULL,
+  PRIMARY KEY (tenant, subject, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_expiry ON idempotency (expires_us);
+"""
+
+#: Each is run once, in order, in one transaction of its own together with the new user_version. Never edit one that
+#: was released: add another.
+MIGRATIONS: tuple[str, ...] = (_FIRST,)

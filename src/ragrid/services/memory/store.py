@@ -1,0 +1,138 @@
+"""The memory store as the API sees it, whichever adapter keeps it. Times are microseconds since the Unix epoch.
+
+A store has no clock: each call says what time it is, and a memory whose `expires_us` is not later than that is
+invisible to it, swept or not. One object serves one event loop.
+"""
+
+from typing import Protocol
+
+import msgspec
+
+from ragrid.services.memory.changes import Change, Create, Scope, Version
+
+#: How long an idempotency key is remembered: 24 hours.
+IDEMPOTENCY_US = 86_400_000_000
+
+
+class Read(msgspec.Struct, frozen=True):
+    """The current version of one memory, rendered."""
+
+    version: int
+    doc: bytes
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What a change left behind; `doc` is empty after a delete. `is_new` tells a create from an update."""
+
+    id: str
+    version: int
+    doc: bytes
+    is_new: bool
+    is_replay: bool = False
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """What a memory must match, all of it: each tag, and every member that is not None."""
+
+    type: str | None = None
+    tags: tuple[str, ...] = ()
+    user_id: str | None = None
+    agent_id: str | None = None
+    session_id: str | None = None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some memories, newest first; `next_position` continues below the last one, None means that there are no more."""
+
+    docs: tuple[bytes, ...]
+    next_position: int | None
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """One result of a search; `score` is above 0 and higher is better, comparable within one answer only."""
+
+    score: float
+    doc: bytes
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One version in a memory's history; `doc` is None for a delete and where the content has expired."""
+
+    seq: int
+    version: int
+    op: str
+    actor: str
+    at_us: int
+    doc: bytes | None
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """How much the store holds; `rows` counts memories that are neither deleted nor swept."""
+
+    rows: int
+    size_bytes: int
+
+
+class MemoryStore(Protocol):
+    """Memories, their history and their idempotency keys.
+
+    Every method may raise StoreBrokenError. A change that returned is durable; one that raised left nothing behind.
+    """
+
+    async def read(self, scope: Scope, memory_id: str, *, now_us: int) -> Read | None:
+        """Return the current version, or None when there is none that `scope` may see now."""
+        ...
+
+    async def change(self, change: Change) -> Written:
+        """Carry out one change and return once it is durable.
+
+        Raises InvalidMemoryError, NotFoundError, VersionError, KeyReusedError, ReplayGoneError, StoreBusyError or
+        StoreFullError.
+        """
+        ...
+
+    async def list(self, scope: Scope, wanted: Filter, *, now_us: int, limit: int, before: int | None = None) -> Page:
+        """Return up to `limit` memories made before position `before`, newest first.
+
+        A memory that exists through a whole walk is in it exactly once, whatever is written meanwhile.
+        """
+        ...
+
+    async def search(
+        self, scope: Scope, query: tuple[str, ...], wanted: Filter, *, now_us: int, limit: int
+    ) -> tuple[Hit, ...]:
+        """Return the best `limit` of the memories that match `wanted` and hold any word of `query`, best first."""
+        ...
+
+    async def history(
+        self, scope: Scope, memory_id: str, *, now_us: int, limit: int, before: int | None = None
+    ) -> tuple[Event, ...] | None:
+        """Return up to `limit` events with `seq` under `before`, newest first; None when nothing may be seen."""
+        ...
+
+    async def sweep(self, *, now_us: int, limit: int) -> int:
+        """Erase up to `limit` expired memories and idempotency keys, and return how many memories that were."""
+        ...
+
+    async def probe(self) -> None:
+        """Read the store and pass once through its writer. Raises StoreBrokenError when either fails."""
+        ...
+
+    async def stats(self) -> Stats:
+        """Return how much the store holds."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was accepted, then let go of files and threads."""
+        ...
+
+
+def is_replay_of(create: Create, fingerprint: bytes) -> bool:
+    """Tell whether the request stored under an idempotency key was this very request."""
+    return create.idempotency is not None and create.idempotency.fingerprint == fingerprint
+
+
+def written(versions: tuple[Version, ...]) -> Written:
+    """Return what the last of `versions` says to the caller."""
+    last = versions[-1]
+    return Written(last.id, last.version, last.doc, last.op == "create")
