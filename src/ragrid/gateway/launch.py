@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from ragrid.errors import ConflictError, RagridError, UsageError
 from ragrid.gateway.config import GatewayConfig
@@ -46,21 +47,25 @@ def prepare_for(config: GatewayConfig) -> None:
     prepare(run_directory=config.run_directory, log_directory=config.log_directory, admin_socket=config.admin_socket)
 
 
-def main(arguments: list[str]) -> int:
-    """Become nginx; return only when that failed, with the exit code."""
+def become_nginx(arguments: list[str]) -> NoReturn:
+    """Replace this process by the nginx of the directory in `arguments`."""
+    if len(arguments) != 1:
+        raise UsageError("usage: python -m ragrid.gateway.launch DIRECTORY")
+    directory = Path(arguments[0]).resolve()
+    places = json.loads((directory / "policy.json").read_bytes())["places"]
+    prepare(**{name: Path(path) for name, path in places.items()})
+    command = nginx_command(directory)
+    os.execv(command[0], command)  # noqa: S606 - an argv tuple, no shell; the process must keep its pid
+
+
+def main() -> None:
+    """Start; when that fails, say why and end with the error's exit code."""
     try:
-        if len(arguments) != 1:
-            raise UsageError("usage: python -m ragrid.gateway.launch DIRECTORY")
-        directory = Path(arguments[0]).resolve()
-        places = json.loads((directory / "policy.json").read_bytes())["places"]
-        prepare(**{name: Path(path) for name, path in places.items()})
-        command = nginx_command(directory)
+        become_nginx(sys.argv[1:])
     except (RagridError, OSError, ValueError, KeyError) as error:
         sys.stderr.write(f"ragrid: gateway: {error}\n")
-        return error.exit_code if isinstance(error, RagridError) else 1
-    os.execv(command[0], command)  # noqa: S606 - an argv tuple, no shell; the process must keep its pid
-    return 1
+        sys.exit(error.exit_code if isinstance(error, RagridError) else 1)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

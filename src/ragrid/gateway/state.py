@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,11 +13,11 @@ from ragrid.errors import StateError
 from ragrid.registry.protocol import Instance
 
 #: Which algorithm a key may be used for; the key decides, never the header of a token.
-_KINDS = {
-    "ES256": (ECKey, "P-256"),
-    "RS256": (RSAKey, None),
-    "Ed25519": (OKPKey, "Ed25519"),
-    "EdDSA": (OKPKey, "Ed25519"),
+_KINDS: Mapping[str, tuple[Callable[[Mapping[str, Any]], ECKey | RSAKey | OKPKey], str | None]] = {
+    "ES256": (lambda entry: ECKey.import_key(dict(entry)), "P-256"),
+    "RS256": (lambda entry: RSAKey.import_key(dict(entry)), None),
+    "Ed25519": (lambda entry: OKPKey.import_key(dict(entry)), "Ed25519"),
+    "EdDSA": (lambda entry: OKPKey.import_key(dict(entry)), "Ed25519"),
 }
 
 
@@ -51,7 +51,7 @@ class ServiceState(_Part, frozen=True, kw_only=True):
 
 
 class Revocations(_Part, frozen=True, kw_only=True):
-    """What is refused although its signature holds: token ids (with their expiry), and whatever was issued before a time.
+    """What is refused although its signature holds: token ids (with their expiry), and what was issued before a time.
 
     Times are seconds since the Unix epoch.
     """
@@ -101,11 +101,11 @@ def keys_from_jwks(content: bytes) -> tuple[VerificationKey, ...]:
 
 
 def _verification_key(entry: Mapping[str, Any]) -> VerificationKey:
-    kind, curve = _KINDS[entry["alg"]]
+    read, curve = _KINDS[entry["alg"]]
     if curve is not None and entry.get("crv") != curve:
         raise ValueError(f"key {entry.get('kid')!r}: got curve {entry.get('crv')!r}, wanted {curve} for {entry['alg']}")
     public = {name: value for name, value in entry.items() if name in {"kty", "crv", "x", "y", "n", "e", "kid", "alg"}}
-    der = kind.import_key(public).as_der(private=False)
+    der = read(public).as_der(private=False)
     return VerificationKey(kid=entry["kid"], alg=entry["alg"], spki=base64.b64encode(der).decode())
 
 

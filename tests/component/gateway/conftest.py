@@ -101,7 +101,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class named it
         pass
 
-    def _answer(self) -> None:
+    def answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.backend.requests.append(
             {"method": self.command, "path": self.path, "headers": dict(self.headers.items()), "body": body}
@@ -129,8 +129,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
         self.wfile.write(b"0\r\n\r\n")
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _answer
-
 
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
@@ -150,7 +148,8 @@ class Backend:
     port: int = 0
 
     def __post_init__(self) -> None:
-        handler = type("Handler", (_Handler,), {"backend": self})
+        methods = dict.fromkeys(("do_GET", "do_HEAD", "do_POST", "do_PUT", "do_PATCH", "do_DELETE"), _Handler.answer)
+        handler = type("Handler", (_Handler,), {"backend": self, **methods})
         self.server = _Server(("127.0.0.1", self.port), handler)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
