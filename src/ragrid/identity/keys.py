@@ -11,7 +11,7 @@ from joserfc import jwk
 from joserfc.errors import JoseError
 
 from ragrid.errors import StateError
-from ragrid.identity.strict import strict_object
+from ragrid.identity.strict import decode_base64url, strict_object
 from ragrid.system.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -166,9 +166,9 @@ def _usable_key(member: object) -> VerificationKey | None:
     if algorithm is None or member.get("use", "sig") != "sig":
         return None
     try:
-        key = jwk.import_key(_public_members(member))
-        if isinstance(key, jwk.RSAKey) and key.public_key.key_size < _RSA_BITS:
+        if algorithm == "RS256" and _size_bits(member["n"]) < _RSA_BITS:
             return None
+        key = jwk.import_key(_public_members(member))
     except (JoseError, ValueError, TypeError, KeyError):
         return None
     return VerificationKey(member["kid"], algorithm, key)
@@ -182,6 +182,10 @@ def _algorithm_of(member: Mapping[str, Any]) -> str | None:
     # RFC 9864 renamed EdDSA over this curve to Ed25519; older key sets still carry the old name.
     names = {algorithm, "EdDSA"} if algorithm == "Ed25519" else {algorithm}
     return algorithm if member.get("alg", algorithm) in names else None
+
+
+def _size_bits(modulus: str) -> int:
+    return int.from_bytes(decode_base64url(modulus)).bit_length()
 
 
 def _public_members(member: Mapping[str, Any]) -> dict[str, Any]:

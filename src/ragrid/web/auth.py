@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ragrid.identity.claims import Claims
-from ragrid.identity.verify import ExpiredTokenError, InvalidTokenError
+from ragrid.identity.verify import InvalidTokenError
 from ragrid.web.problem import Problem
 
 #: Paths that answer without a token. They exist on the private port only; no route of the gateway leads there.
@@ -45,8 +45,6 @@ class Authenticated:
     def _claims(self, scope: Scope) -> Claims:
         try:
             return self._verifier.verify(_bearer_token(scope))
-        except ExpiredTokenError as error:
-            raise Problem(401, "expired-token", str(error), headers=_BAD_TOKEN) from error
         except InvalidTokenError as error:
             raise Problem(401, "invalid-token", str(error), headers=_BAD_TOKEN) from error
 
@@ -71,7 +69,7 @@ def _bearer_token(scope: Scope) -> str:
     """Return the one bearer token of the request; two Authorization headers are refused, not chosen from."""
     found = [value for name, value in scope["headers"] if name == b"authorization"]
     if not found:
-        raise Problem(401, "missing-token", "send `Authorization: Bearer TOKEN`", headers=_NO_TOKEN)
+        raise Problem(401, "unauthorized", "send `Authorization: Bearer TOKEN`", headers=_NO_TOKEN)
     if len(found) > 1 or found[0][:7].lower() != b"bearer ":
         raise Problem(401, "invalid-token", "wanted one header `Authorization: Bearer TOKEN`", headers=_BAD_TOKEN)
     token: str = found[0][7:].decode("latin-1")
