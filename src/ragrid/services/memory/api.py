@@ -136,7 +136,7 @@ class MemoryApi:
         wanted = filter_of(request)
         walk = ("list", *msgspec.structs.astuple(scope), *msgspec.structs.astuple(wanted))
         limit, before = paging_of(request, walk)
-        page = await self._store.list(scope, wanted, now_us=self._now_us(), limit=limit, before=before)
+        page = await self._store.page(scope, wanted, now_us=self._now_us(), limit=limit, before=before)
         after = page.next_position
         cursor = None if after is None else encode_cursor(after, walk)
         return Answer(200, _encode({"memories": [msgspec.Raw(doc) for doc in page.docs], "next_cursor": cursor}))

@@ -91,7 +91,7 @@ class MemoryStore(Protocol):
         """
         ...
 
-    async def list(self, scope: Scope, wanted: Filter, *, now_us: int, limit: int, before: int | None = None) -> Page:
+    async def page(self, scope: Scope, wanted: Filter, *, now_us: int, limit: int, before: int | None = None) -> Page:
         """Return up to `limit` memories made before position `before`, newest first.
 
         A memory that exists through a whole walk is in it exactly once, whatever is written meanwhile.

@@ -92,7 +92,7 @@ class SqliteStore:
         result: Written = await self._writer.submit(lambda transaction: transaction.change(change))
         return result
 
-    async def list(self, scope: Scope, wanted: Filter, *, now_us: int, limit: int, before: int | None = None) -> Page:
+    async def page(self, scope: Scope, wanted: Filter, *, now_us: int, limit: int, before: int | None = None) -> Page:
         """See MemoryStore."""
 
         def statement(number: int) -> Statement:
@@ -106,6 +106,8 @@ class SqliteStore:
         self, scope: Scope, query: tuple[str, ...], wanted: Filter, *, now_us: int, limit: int
     ) -> tuple[Hit, ...]:
         """See MemoryStore."""
+        if not query:
+            return ()
 
         def statement(number: int) -> Statement:
             return search_statement(number, query, wanted, now_us=now_us, limit=limit)
