@@ -14,7 +14,7 @@ from pathlib import Path
 
 #: The environment variable that marks every process of a grid; its value is `<state directory>:<part>`.
 MARK = "RAGRID_PART"
-_POLL_S = 0.02
+_POLL_S = 0.05
 
 
 def mark_of(root: Path, part: str) -> str:

@@ -1,6 +1,6 @@
 """The local driver: steps become supervised processes under one state directory."""
 
-import subprocess
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,11 +12,14 @@ from ragrid.errors import UnreachableError
 from ragrid.plan.steps import Action, Step
 from ragrid.system import owned
 from ragrid.system.files import PRIVATE, write_atomic, write_if_changed
+from ragrid.system.process import run
 
 SUPERVISOR = "supervisor"
 _SUPERVISOR_START_S = 10.0
 #: Parts get this long to end by themselves at `down`; a gateway may be draining streams.
-STOP_GRACE_S = 20.0
+STOP_GRACE_S = 30.0
+#: What is left after that has lost its parent and gets this long.
+ORPHAN_GRACE_S = 3.0
 
 
 class LocalDriver:
@@ -59,7 +62,7 @@ class LocalDriver:
         write_if_changed(configuration, render_supervisor(self.layout), mode=PRIVATE)
         if self.control.is_alive():
             return False
-        owned.end(lambda: self._processes_of(SUPERVISOR), grace_s=STOP_GRACE_S)
+        owned.end(lambda: self._processes_of(SUPERVISOR), grace_s=ORPHAN_GRACE_S)
         for program in self._program_directory().glob("*.conf"):  # what stopped existing must not come back
             if program.stem not in self._parts:
                 program.unlink()
@@ -71,24 +74,18 @@ class LocalDriver:
         running = owned.parts_running(self.layout.root)
         if self.control.is_alive():
             self.control.shut_down()
-            self._await_end(STOP_GRACE_S)
-        owned.end(lambda: owned.parts_running(self.layout.root), grace_s=STOP_GRACE_S)
+            self._await_supervisor_end(STOP_GRACE_S)
+        owned.end(lambda: owned.parts_running(self.layout.root), grace_s=ORPHAN_GRACE_S)
         self.layout.supervisor_socket.unlink(missing_ok=True)
         return tuple(sorted(set(running.values()) - {SUPERVISOR}))
 
     def supervisor_command(self) -> tuple[str, ...]:
-        """Return the command that runs the supervisor in the foreground."""
+        """Return the command that starts the supervisor in the background."""
         return (str(self.python), "-m", "supervisor.supervisord", "-c", str(self.layout.etc / "supervisord.conf"))
 
     def _spawn(self, configuration: Path) -> None:
-        mark = {owned.MARK: owned.mark_of(self.layout.root, SUPERVISOR)}
-        subprocess.Popen(
-            ("env", *(f"{name}={value}" for name, value in mark.items()), *self.supervisor_command()),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        environment = {**os.environ, owned.MARK: owned.mark_of(self.layout.root, SUPERVISOR)}
+        run(self.supervisor_command(), timeout_s=_SUPERVISOR_START_S, environment=environment)
         deadline = time.monotonic() + _SUPERVISOR_START_S
         while time.monotonic() < deadline:
             if self.control.is_alive():
@@ -98,10 +95,11 @@ class LocalDriver:
             f"{configuration}: not listening after {_SUPERVISOR_START_S:g} s; see `ragrid logs supervisor`"
         )
 
-    def _await_end(self, limit_s: float) -> None:
+    def _await_supervisor_end(self, limit_s: float) -> None:
+        """Wait until the supervisor is gone, which it is once it has stopped its parts."""
         deadline = time.monotonic() + limit_s
-        while time.monotonic() < deadline and owned.parts_running(self.layout.root):
-            time.sleep(0.05)
+        while time.monotonic() < deadline and self._processes_of(SUPERVISOR):
+            time.sleep(0.1)
 
     def _processes_of(self, part: str) -> list[int]:
         return [pid for pid, name in owned.parts_running(self.layout.root).items() if name == part]

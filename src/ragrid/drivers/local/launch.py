@@ -15,7 +15,7 @@ from typing import NoReturn
 from ragrid.system import owned
 
 #: How long a leftover may take to end by itself before it is killed.
-LEFTOVER_GRACE_S = 5.0
+LEFTOVER_GRACE_S = 3.0
 _LOCK_WAIT_S = 10.0
 _SECRET = "--secret="  # noqa: S105 - the name of an option
 

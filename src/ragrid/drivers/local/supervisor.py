@@ -37,7 +37,7 @@ class ProcessState:
 
 def render_supervisor(layout: Layout) -> bytes:
     """Return supervisord.conf; the programs lie beside it, one file each, so that each step changes one of them."""
-    return _escape(f"""; Rendered by ragrid; run it by hand with: supervisord -c {layout.etc / "supervisord.conf"}
+    return _escape(f"""; Rendered by ragrid. By hand: supervisord -n -c {layout.etc / "supervisord.conf"}
 [supervisord]
 logfile = {layout.log / "supervisor.log"}
 logfile_maxbytes = {LOG_BYTES}
@@ -46,7 +46,6 @@ pidfile = {layout.run / "supervisor.pid"}
 childlogdir = {layout.log}
 directory = {layout.root}
 umask = 077
-nodaemon = true
 
 [unix_http_server]
 file = {layout.supervisor_socket}
@@ -88,6 +87,8 @@ stdout_logfile_backups = 1
 
 
 def _quote(word: str) -> str:
+    if any(character in word for character in "\n\r\0"):
+        raise ValueError(f"{word!r}: holds a line end, which a command line of the supervisor cannot carry")
     return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
