@@ -19,7 +19,7 @@ from ragrid.spec.faults import Fault, Mark, Path
 #: Deepest nesting; the models need 6.
 MAX_DEPTH = 32
 #: Most scalars, lists and mappings together; a grid of 30 hosts needs some 400.
-MAX_NODES = 20_000
+MAX_NODES = 10_000
 
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _TRUE = frozenset({"true", "True", "TRUE"})
@@ -48,9 +48,9 @@ class Document:
     scalars: frozenset[Path]
     faults: tuple[Fault, ...]
 
-    def is_scalar(self, path: Path) -> bool:
-        """Return whether the file has text, a number, true or false at `path`."""
-        return path in self.scalars
+    def mentions(self, path: Path) -> bool:
+        """Return whether the file itself says something at `path`, if only in short (a repository that is a path)."""
+        return path in self.values_at or path in self.keys_at or (path[-1:] == ("path",) and path[:-1] in self.scalars)
 
     def mark_of(self, path: Path) -> Mark:
         """Return where `path` stands, or the nearest thing around it that the file has."""
@@ -160,13 +160,13 @@ class _Composer:
         self._nodes += 1
         if self._nodes > MAX_NODES:
             advice = "split the grid, or generate less"
-            raise _Stop(Fault((), self.last, "more", f"at most {MAX_NODES} values in one file", advice))
+            raise _Stop(Fault((), self.last, "more values", f"at most {MAX_NODES} in one file", advice))
 
     def _open(self, value: dict[str, Any] | list[Any]) -> None:
         self._count()
         if len(self._frames) >= MAX_DEPTH:
             path = self._frames[-1].path[:4]
-            raise _Stop(Fault(path, self.last, "more", f"at most {MAX_DEPTH} levels of nesting", "nest less deeply"))
+            raise _Stop(Fault(path, self.last, "deeper nesting", f"at most {MAX_DEPTH} levels", "nest less deeply"))
         if self._wants_key():
             self._frames[-1].key = _NOT_A_NAME
             self._fault("a list or mapping as a key", "a name", "write the key as one word")
@@ -231,6 +231,8 @@ def resolve(text: str) -> bool | int | float | str | None:
         return int(text)
     if _OCTAL.fullmatch(text) or _HEXADECIMAL.fullmatch(text):
         return int(text, 0)
+    if text.lstrip("+-").isdigit():
+        return text
     if _FLOAT.fullmatch(text) or _INFINITE.fullmatch(text):
         return float(text.replace(".inf", "inf").replace(".nan", "nan"))
     return text
@@ -250,25 +252,30 @@ def _forbidden_character(character: str) -> tuple[str, str, str]:
 
 
 def _syntax(error: yaml.MarkedYAMLError, text: str) -> Fault:
-    mark = error.problem_mark or error.context_mark
+    mark, context = error.problem_mark or error.context_mark, error.context or ""
+    if "quoted" in context and error.context_mark is not None:
+        mark = error.context_mark
     if mark is None:
-        return _unreadable(Mark(1, 1))
+        return _unreadable(_TOP)
     here = Mark(mark.line + 1, mark.column + 1)
     lines = text.split("\n")
     indentation = lines[mark.line][: mark.column + 1] if mark.line < len(lines) else ""
     if "\t" in indentation and not indentation.strip():
         return Fault((), here, "a tab", "spaces", "indent with two spaces a level")
     problem = (error.problem or "something unexpected").replace("\n", " ")
-    return Fault((), here, f"what YAML cannot hold ({problem})", "well-formed YAML", _syntax_advice(problem))
+    return Fault((), here, f"what YAML cannot hold ({problem})", "well-formed YAML", _syntax_advice(problem, error))
 
 
-def _syntax_advice(problem: str) -> str:
+def _syntax_advice(problem: str, error: yaml.MarkedYAMLError) -> str:
+    context, opened = error.context or "", error.context_mark
     if "found ':'" in problem or "mapping values" in problem:
         return "put text that contains `: ` in quotes"
     if "cannot start any token" in problem:
         return "put text that starts with a special character in quotes"
-    if "while scanning" in problem or "end of stream" in problem:
-        return "close the quote or bracket"
+    if "quoted" in context:
+        return "close the quote"
+    if "flow" in context and opened is not None:
+        return f"close the bracket of line {opened.line + 1}, column {opened.column + 1}, or put text in quotes"
     return "check indentation, brackets and quotes here and in the line above"
 
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 Path = tuple[str | int, ...]
 
 _MAX_SHOWN = 60
+#: Most faults that are told of one file.
+MAX_FAULTS = 100
 
 
 class Mark(NamedTuple):
@@ -19,14 +21,14 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong. `involved` are the other paths whose own faults make this one moot."""
+    """One thing that is wrong. Of an unknown key, `meant` is the path that was probably meant."""
 
     path: Path
     mark: Mark
     got: str
     wanted: str
     advice: str
-    involved: tuple[Path, ...] = ()
+    meant: tuple[Path, ...] = ()
 
     def line(self, name: str) -> str:
         """Return the fault as one line of text; `name` is the file's."""
@@ -64,7 +66,9 @@ def overlap(one: Path, other: Path) -> bool:
 def in_file_order(faults: Iterable[Fault], name: str) -> list[str]:
     """Return the lines of all faults, first in the file first, each once."""
     ordered = sorted(faults, key=lambda fault: (fault.mark, written(fault.path)))
-    return list(dict.fromkeys(fault.line(name) for fault in ordered))
+    lines = list(dict.fromkeys(fault.line(name) for fault in ordered))
+    more = len(lines) - MAX_FAULTS
+    return [*lines[:MAX_FAULTS], f"{name}: and {more} more; mend these first"] if more > 0 else lines
 
 
 def _shortened(part: str) -> str:

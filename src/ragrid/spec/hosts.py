@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from ragrid.spec import kinds
 from ragrid.spec.section import Section
@@ -28,7 +28,7 @@ class Network(Section):
 
     cidr: kinds.Network = Field(description="Its addresses; each host's address on it must be one of them.")
     mtu: kinds.Mtu = Field(default=1500, description="Largest packet, in bytes.")
-    encrypted: bool = Field(default=False, description="Whether traffic between services on it is encrypted.")
+    encrypted: StrictBool = Field(default=False, description="Whether traffic between services on it is encrypted.")
     purpose: Purpose = Field(
         alias="for",
         default="services",

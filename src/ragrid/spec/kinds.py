@@ -27,22 +27,29 @@ AnyAddress = IPv4Address | IPv6Address
 AnyNetwork = IPv4Network | IPv6Network
 
 
+def _never(_: object) -> bool:
+    return False
+
+
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """One kind of scalar. `parse` takes what YAML held and raises ValueError with advice when it will not do."""
+    """One kind of scalar. `parse` takes what YAML held and raises ValueError with advice when it will not do.
+
+    `hides` tells of a refused value whether it may be a secret, and so must not be shown.
+    """
 
     name: str
     wanted: str
     parse: Callable[[Any], object]
     schema: dict[str, Any]
-    secret: bool = False
+    hides: Callable[[object], bool] = _never
 
     def validate(self, value: object) -> object:
         """Return the parsed value; raises PydanticCustomError that carries what was wanted and the advice."""
         try:
             return self.parse(value)
         except (ValueError, TypeError) as error:
-            context = {"wanted": self.wanted, "advice": str(error), "secret": self.secret}
+            context = {"wanted": self.wanted, "advice": str(error), "secret": self.hides(value)}
             raise PydanticCustomError("kind", "wanted {wanted}; {advice}", context) from error
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -79,9 +86,9 @@ def _within(low: int, high: int, advice: str) -> Callable[[Any], int]:
     return parse
 
 
-def _of(kind: type[Any], example: str) -> Callable[[Any], object]:
+def _of(kind: type[Any]) -> Callable[[Any], object]:
     def parse(value: object) -> object:
-        return value if isinstance(value, kind) else kind.parse(_text(value, example))
+        return value if isinstance(value, kind) else kind.parse(str(value))
 
     return parse
 
@@ -96,6 +103,14 @@ def _argument(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return _line(value)
+
+
+def _always(value: object) -> bool:
+    return isinstance(value, str | int | float)
+
+
+def _holds_user(value: object) -> bool:
+    return "@" in str(value)
 
 
 def _address(value: object) -> AnyAddress:
@@ -262,7 +277,7 @@ EnvironmentValue = Annotated[
         "text of one line, a whole number, `env:NAME` or `file:PATH`",
         _environment_value,
         {"type": ["string", "integer"]},
-        secret=True,
+        hides=_always,
     ),
 ]
 Address = Annotated[
@@ -280,7 +295,7 @@ OpenAIAddress = Annotated[
         "an http or https address that ends in `/v1`",
         _openai_address,
         _string("https?://.+", "http://127.0.0.1:8000/v1"),
-        secret=True,
+        hides=_holds_user,
     ),
 ]
 Duration = Annotated[
@@ -288,7 +303,7 @@ Duration = Annotated[
     Kind(
         "duration",
         "a duration (ms, s, m, h or d)",
-        _of(values.Duration, "10m"),
+        _of(values.Duration),
         _string(r"[0-9]+(\.[0-9]+)?(ms|s|m|h|d)", "10m"),
     ),
 ]
@@ -297,7 +312,7 @@ Percentage = Annotated[
     Kind(
         "percentage",
         "a percentage from 0% to 100%",
-        _of(values.Percentage, "80%"),
+        _of(values.Percentage),
         _string(r"[0-9]+(\.[0-9]+)?%", "80%"),
     ),
 ]
@@ -306,7 +321,7 @@ Rate = Annotated[
     Kind(
         "rate",
         "a rate (a second, minute or hour)",
-        _of(values.Rate, "1000/s"),
+        _of(values.Rate),
         _string(r"[0-9]+(\.[0-9]+)?/[smh]", "1000/s"),
     ),
 ]
@@ -315,7 +330,7 @@ TimeOfDay = Annotated[
     Kind(
         "time of day",
         "a time from 00:00 to 23:59",
-        _of(values.TimeOfDay, '"02:30"'),
+        _of(values.TimeOfDay),
         _string(r"([01][0-9]|2[0-3]):[0-5][0-9]", "02:30"),
     ),
 ]
@@ -324,8 +339,8 @@ Secret = Annotated[
     Kind(
         "secret reference",
         "a reference to a secret",
-        _of(values.SecretReference, "env:NAME"),
+        _of(values.SecretReference),
         _string(_REFERENCE_PATTERN, "env:ALERT_WEBHOOK"),
-        secret=True,
+        hides=_always,
     ),
 ]

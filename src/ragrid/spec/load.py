@@ -13,14 +13,16 @@ from ragrid.errors import SpecError
 from ragrid.spec.document import Document, parse_document
 from ragrid.spec.faults import Fault, Mark, Path, in_file_order, overlap
 from ragrid.spec.models import Grid
-from ragrid.spec.rules import conflicts
+from ragrid.spec.rules import Conflict, conflicts
 from ragrid.spec.show import values_of
-from ragrid.spec.translate import fault_of
+from ragrid.spec.translate import faults_of
 
 #: Largest file that is read. A grid of 30 hosts has 10 KiB.
 MAX_SIZE_BYTES = 256 * 1024
 #: How often faulty parts are cut out to look at what the rest says; each round cuts nearer to the top.
 _MAX_ROUNDS = 8
+#: Stands in for a name that cannot be read, while the rest is checked; such a grid is never returned.
+_NAMELESS = "nameless"
 
 
 @dataclass(frozen=True)
@@ -93,21 +95,16 @@ def _decoded(content: bytes, path: FilePath) -> str:
 
 
 def _checked(document: Document) -> tuple[Grid | None, list[Fault]]:
-    faults = list(document.faults)
+    """Return the grid and every fault. Parts that are faulty are cut out, so that the rules see the rest."""
     if not isinstance(document.value, dict):
-        return None, faults or [_not_a_mapping(document)]
-    grid, validation = _validated(document)
-    yaml_faults = [fault.path for fault in faults]
-    faults += [fault for fault in validation if not any(overlap(fault.path, path) for path in yaml_faults)]
-    if grid is None:
-        return None, faults
-    wrong = [fault.path for fault in (*document.faults, *validation)]
-    for conflict in conflicts(grid):
-        depends_on = (conflict.path, *conflict.involved)
-        if not any(overlap(path, bad) for path in depends_on for bad in wrong):
-            mark = document.mark_of(conflict.path)
-            faults.append(Fault(conflict.path, mark, conflict.got, conflict.wanted, conflict.advice))
-    return grid, faults
+        return None, list(document.faults) or [_not_a_mapping(document)]
+    grid, faults, cut = _validated(document)
+    in_yaml = [fault.path for fault in document.faults]
+    faults = [fault for fault in faults if not any(overlap(fault.path, path) for path in in_yaml)]
+    if grid is not None:
+        found = (conflict for conflict in conflicts(grid) if not _is_moot(conflict, [*cut, *in_yaml]))
+        faults += [_fault_of_conflict(conflict, document) for conflict in found]
+    return grid, [*document.faults, *faults]
 
 
 def _not_a_mapping(document: Document) -> Fault:
@@ -116,49 +113,64 @@ def _not_a_mapping(document: Document) -> Fault:
     return Fault((), Mark(1, 1), got, "a mapping", "start with `grid: NAME`; the examples show the rest")
 
 
-def _validated(document: Document) -> tuple[Grid | None, list[Fault]]:
-    """Return all faults of keys and values, and the grid that is left when what is faulty is cut out, if any is."""
+def _is_moot(conflict: Conflict, cut: list[Path]) -> bool:
+    """Return whether a conflict depends on something that was cut out, and so may not be there once it is mended."""
+    around = {path[:-1] for path in cut}
+    return any(path[: len(each)] == each for path in (conflict.path, *conflict.involved) for each in cut) or any(
+        path in around for path in conflict.involved
+    )
+
+
+def _fault_of_conflict(conflict: Conflict, document: Document) -> Fault:
+    """Point at the first of the keys that the file has: the others hold their defaults."""
+    paths = (conflict.path, *conflict.involved)
+    there = next((path for path in paths if path in document.values_at), conflict.path)
+    return Fault(conflict.path, document.mark_of(there), conflict.got, conflict.wanted, conflict.advice)
+
+
+def _validated(document: Document) -> tuple[Grid | None, list[Fault], list[Path]]:
+    """Return the grid that is left when what is faulty is cut out, if any is; all faults; and what was cut out."""
     value: dict[str, Any] = copy.deepcopy(document.value)
-    faults: list[Fault] = []
+    told: list[Fault] = []
+    cut: list[Path] = []
     for _ in range(_MAX_ROUNDS):
         try:
-            return Grid.model_validate(value), faults
+            return Grid.model_validate(value), told, cut
         except ValidationError as error:
-            found = [fault_of(detail, document) for detail in error.errors(include_url=False)]
-        written = [fault for fault in found if fault.path in document.keys_at or fault.path in document.values_at]
-        faults += [each for each in _first_round(found, written, faults) if each not in faults]
-        if not all(_cut(value, fault.path) for fault in found):
-            break
-    return None, faults
+            found = faults_of(error, document)
+        told = told or _worth_telling(found, document)  # later faults only follow from what was cut out
+        value.setdefault("grid", _NAMELESS)
+        cut += [_cut(value, fault.path) for fault in found]
+        cut += [path for fault in found for path in fault.meant]
+    return None, told, cut
 
 
-def _first_round(found: list[Fault], written: list[Fault], known: list[Fault]) -> list[Fault]:
-    """Return the faults worth telling: of later rounds none, since they only follow from what was cut out."""
-    if known:
-        return []
-    missing = [fault for fault in found if fault.got == "nothing"]
-    return list(dict.fromkeys((*written, *missing))) or found
+def _worth_telling(found: list[Fault], document: Document) -> list[Fault]:
+    """Leave out faults of values that the loader itself filled in from other, faulty ones."""
+    return [fault for fault in found if fault.got == "nothing" or document.mentions(fault.path)] or found
 
 
-def _cut(value: Any, path: Path) -> bool:
-    """Delete the mapping member that holds `path`; return False when that is the whole grid.
+def _cut(value: Any, path: Path) -> Path:
+    """Delete the mapping member that holds `path`, and return its path.
 
-    A member that is missing takes the mapping it is missing from with it. What was deleted already is left alone.
+    A key that is missing takes the mapping it is missing from with it; what was deleted already stays so.
     """
-    trail: list[tuple[dict[str, Any], str]] = []
+    trail: list[tuple[dict[str | int, Any], Path]] = []
     for depth, part in enumerate(path):
         if isinstance(value, dict) and part in value:
-            trail.append((value, str(part)))
+            trail.append((value, path[: depth + 1]))
             value = value[part]
         elif isinstance(value, list) and isinstance(part, int) and part < len(value):
             value = value[part]
         elif depth < len(path) - 1:
-            return True
+            return path
     if not trail:
-        return False
-    holder, key = trail[-1]
-    holder.pop(key, None)
-    return True
+        return path
+    holder, member = trail[-1]
+    del holder[member[-1]]
+    if member == ("grid",):
+        holder["grid"] = _NAMELESS
+    return member
 
 
 def _origins(grid: Grid, document: Document, name: str) -> dict[str, str]:
@@ -166,7 +178,7 @@ def _origins(grid: Grid, document: Document, name: str) -> dict[str, str]:
 
 
 def _origin(path: Path, document: Document, name: str) -> str:
-    mark = document.values_at.get(path)
-    if mark is None and path[-1:] == ("path",) and document.is_scalar(path[:-1]):  # a repository that is a path alone
-        mark = document.values_at[path[:-1]]
-    return "default" if mark is None else f"{name}:{mark.line}:{mark.column}"
+    if not document.mentions(path):
+        return "default"
+    mark = document.mark_of(path)
+    return f"{name}:{mark.line}:{mark.column}"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from ragrid.spec import kinds
 from ragrid.spec.section import Section
@@ -52,7 +52,7 @@ class Repository(Section):
     """One place that backups go to; a path alone is enough."""
 
     path: kinds.AbsolutePath = Field(description="Its folder.")
-    offsite: bool = Field(default=False, description="Whether it lies in another building.")
+    offsite: StrictBool = Field(default=False, description="Whether it lies in another building.")
 
     @model_validator(mode="before")
     @classmethod

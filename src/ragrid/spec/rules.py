@@ -26,7 +26,10 @@ _OWN_ARGUMENTS = {
 
 @dataclass(frozen=True)
 class Conflict:
-    """Two keys that do not go together: `path` is where it is said, `involved` what else it depends on."""
+    """Two keys that do not go together: `path` is where it is said, `involved` what else it depends on.
+
+    When one of them could not be read, the conflict is moot. A mapping among `involved` stands for its keys too.
+    """
 
     path: Path
     got: str
@@ -249,9 +252,8 @@ def vllm_fits_its_hosts(grid: Grid) -> Iterator[Conflict]:
     gpus = sum(grid.hosts[name].gpus for name in dict.fromkeys(hosts) if name in grid.hosts)
     if 0 < gpus < vllm.tensor_parallel:
         advice = "lower it, add workers, or correct `gpus` of the hosts"
-        yield Conflict(
-            split, str(vllm.tensor_parallel), f"at most {gpus}, the GPUs of its hosts", advice, (("hosts",),)
-        )
+        counted = tuple(("hosts", name, "gpus") for name in hosts)
+        yield Conflict(split, str(vllm.tensor_parallel), f"at most {gpus}, the GPUs of its hosts", advice, counted)
 
 
 def vllm_arguments_are_its_own(grid: Grid) -> Iterator[Conflict]:

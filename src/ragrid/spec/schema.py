@@ -31,6 +31,7 @@ def json_schema() -> dict[str, Any]:
     schema = Grid.model_json_schema(schema_generator=_Draft)
     for name, section in schema["$defs"].items():
         schema["$defs"][name] = _lenient(section, name)
+    _lenient(schema, "Grid")
     schema["title"] = "grid.yaml of ragrid"
     return schema
 
@@ -38,6 +39,8 @@ def json_schema() -> dict[str, Any]:
 def _lenient(section: dict[str, Any], name: str) -> dict[str, Any]:
     """Return a section that may also be empty (`auth:` alone means its defaults), or in its short form."""
     for value in section["properties"].values():
+        if "patternProperties" in value:
+            value["additionalProperties"] = False  # a name that does not fit is no name
         if "Default:" in value.get("description", ""):  # filled in by the loader, so the model's own says nothing
             value.pop("default", None)
     if section.get("required") and name not in _SHORTHANDS:

@@ -34,10 +34,11 @@ def _read(path: Path, reference: SecretReference) -> str:
     except OSError as error:
         reason = (error.strerror or "unreadable").lower()
         raise MissingError(f"{reference}: {path}: {reason}; write the secret there with mode 0600") from error
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise MissingError(f"{reference}: {path}: not a file; write the secret into a file with mode 0600")
     with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise MissingError(f"{reference}: {path}: not a file; write the secret into a file with mode 0600")
         if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             mode = stat.S_IMODE(status.st_mode)
             raise MissingError(f"{reference}: {path}: others may use it (mode {mode:04o}); run `chmod 0600 {path}`")

@@ -155,6 +155,7 @@ class WatchedInstance(_Settings, frozen=True, kw_only=True):
     weight: int = 1
     register: bool = True
     scheme: Literal["http", "https"] = "http"
+    ca_file: Path | None = None
     check: Check
 
 

@@ -3,6 +3,7 @@
 import difflib
 from typing import Any
 
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ragrid.spec.document import Document
@@ -15,8 +16,14 @@ _HIDDEN = "a value (not shown)"
 _ALIKE_RATIO = 0.6
 
 
-def fault_of(detail: ErrorDetails, document: Document) -> Fault:
-    """Return one finding as a fault; a value that may be a secret is not repeated."""
+def faults_of(error: ValidationError, document: Document) -> list[Fault]:
+    """Return every finding of pydantic as a fault."""
+    details = error.errors(include_url=False)
+    # A list whose items are all wrong is called empty too: that is no fault of its own.
+    return [_fault_of(each, document) for each in details if each["type"] != "too_short" or not each["input"]]
+
+
+def _fault_of(detail: ErrorDetails, document: Document) -> Fault:
     path: Path = tuple(part for part in detail["loc"] if part != "[key]")
     if detail["type"] == "extra_forbidden":
         return _unknown_key(path, document)
@@ -33,14 +40,14 @@ def fault_of(detail: ErrorDetails, document: Document) -> Fault:
 
 
 def _got(value: object, *, secret: bool) -> str:
-    return _HIDDEN if secret and isinstance(value, str | int | float) and not isinstance(value, bool) else shown(value)
+    return _HIDDEN if secret else shown(value)
 
 
 def _got_of_shape(value: object, shape: Shape | None) -> str:
     """Show a value where a list or mapping was wanted by its type alone: it may be a secret in the wrong place."""
     is_plain = shape is not None and (shape.choices or shape.is_switch)
     if is_plain or value is None or isinstance(value, dict | list | tuple | bool):
-        return shown(value) if value not in ([], ()) else "an empty list"
+        return shown(value) if value not in ([], (), {}) else "nothing in it"
     return "text" if isinstance(value, str) else "a number"
 
 
@@ -52,12 +59,12 @@ def _wanted(detail: ErrorDetails, shape: Shape | None) -> str:
 
 def _advice(detail: ErrorDetails, shape: Shape | None) -> str:
     if detail["type"] == "too_short":
-        return "add one, or delete the key"
+        return "name one or more"
     if shape is None:
         return "see the reference of grid.yaml"
     if shape.choices:
         near = _nearest(str(detail["input"]), shape.choices)
-        return f"did you mean `{near}`?" if near else "choose one of them"
+        return f"did you mean `{near}`?" if near else f"write one of these, for example `{shape.choices[0]}`"
     if shape.is_switch:
         return "write `true` or `false`"
     return "write `[one, two]`, or one `- item` a line" if shape.list_of is not None else "write `{key: value}`"
@@ -68,7 +75,8 @@ def _unknown_key(path: Path, document: Document) -> Fault:
     known = tuple(key for key, _, _ in keys_of(parent.section)) if parent is not None and parent.section else ()
     near = _nearest(str(path[-1]), known)
     advice = f"did you mean `{near}`?" if near else "delete it"
-    return Fault(path, document.key_of(path), "an unknown key", f"one of {alternatives(known)}", advice)
+    meant = ((*path[:-1], near),) if near else ()
+    return Fault(path, document.key_of(path), "an unknown key", f"one of {alternatives(known)}", advice, meant)
 
 
 def _missing(path: Path, document: Document) -> Fault:
