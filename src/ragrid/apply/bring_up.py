@@ -10,6 +10,7 @@ from ragrid.drivers.local.assemble import parts_of
 from ragrid.drivers.local.driver import LocalDriver
 from ragrid.drivers.local.health import Prober
 from ragrid.drivers.local.part import Part
+from ragrid.drivers.local.parts_watch import watched_instances
 from ragrid.drivers.local.prepare import prepare
 from ragrid.drivers.local.site import Site
 from ragrid.drivers.local.supervisor import states_by_name
@@ -24,6 +25,8 @@ from ragrid.system.ports import listening_sockets, overlaps, taken_text
 READY_WAIT_S = 60.0
 #: vLLM loads and compiles for minutes before it listens.
 MODEL_WAIT_S = 1_800.0
+#: From ready to routed: a check of the agent, a registration, a watch and a push.
+ROUTES_WAIT_S = 30.0
 _POLL_S = 0.1
 #: States of supervisord in which a part will not come back by itself.
 _HOPELESS = frozenset({"FATAL", "UNKNOWN"})
@@ -111,8 +114,25 @@ def _await_ready(site: Site, driver: LocalDriver, listener: Listener) -> None:
                 _refuse_hopeless(driver, left, time.monotonic() - changed)
                 listener.waiting("waiting for " + ", ".join(part.name for part in left))
                 time.sleep(_POLL_S)
+        _await_routes(site, driver, prober, listener)
     finally:
         prober.close()
+
+
+def _await_routes(site: Site, driver: LocalDriver, prober: Prober, listener: Listener) -> None:
+    """Return once the gateway sends requests to every service: ready, registered and pushed."""
+    gateway = next(part for part in driver.parts if part.name == "gateway")
+    wanted = {instance.service for instance in watched_instances(site)}
+    deadline = time.monotonic() + ROUTES_WAIT_S
+    while missing := wanted - prober.routed(gateway):
+        names = ", ".join(sorted(missing))
+        if time.monotonic() > deadline:
+            raise UnreachableError(
+                f"gateway: no instance of {names} after {ROUTES_WAIT_S:g} s;"
+                " see `ragrid logs agent` and `ragrid logs controller`"
+            )
+        listener.waiting(f"the gateway to know {names}")
+        time.sleep(_POLL_S)
 
 
 def _newly_ready(parts: Sequence[Part], prober: Prober) -> Iterator[tuple[Part, str]]:

@@ -67,5 +67,5 @@ def _show_sources(citations: tuple[Citation, ...], done: Done) -> None:
         click.echo(
             f"[{number}] {each.document}, characters {each.start} to {each.end} (score {each.score:.2f}): {quote}"
         )
-    degraded = "; the generator was away, so these are the best passages" if done.degraded else ""
+    degraded = f"; done without {', '.join(done.degraded)}, which did not answer" if done.degraded else ""
     console.print(f"[dim]generator {done.generator}, embedder {done.embedder}{degraded}[/dim]")

@@ -26,9 +26,11 @@ def command(grid_file: Path | None, state: Path | None, as_json: bool) -> None:
 
     Without GRID_FILE, the grid that was started before is brought up again.
     """
-    loaded = load_grid(grid_file or locate(state).grid_file)
+    is_known = grid_file is None
     if grid_file is None:
-        state = locate(state).root
+        layout = locate(state)
+        grid_file, state = layout.grid_file, layout.root
+    loaded = load_grid(grid_file)
     site = site_of_file(loaded, state)
     with progress() as listener:
         outcome = bring_up(site, SystemClock(), listener)
@@ -37,7 +39,8 @@ def command(grid_file: Path | None, state: Path | None, as_json: bool) -> None:
         show(_document(site, outcome))
         return
     _tell(site, outcome)
-    _welcome(loaded, site)
+    if not is_known:  # the documents lie beside the file that the user named
+        _welcome(loaded, site)
     _next_commands(site)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 
 from ragrid.drivers.local.part import Part
+from ragrid.drivers.local.parts_gateway import routed_services
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,14 @@ class Prober:
         if response.status_code == httpx.codes.OK:
             return Health(True)
         return Health(False, f"{part.probe.url}: status {response.status_code}: {response.text[:200].strip()}")
+
+    def routed(self, gateway: Part) -> frozenset[str]:
+        """Return the services that the gateway sends requests to; none while it does not answer."""
+        try:
+            page = self._client.get(f"http://{gateway.scrape.host}:{gateway.scrape.port}{gateway.scrape.path}")
+        except httpx.HTTPError:
+            return frozenset()
+        return routed_services(page.text)
 
     def close(self) -> None:
         """Let connections go."""

@@ -1,5 +1,6 @@
 """The gateway (pure): nginx with the edge's own Lua."""
 
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -7,6 +8,8 @@ from ragrid.drivers.local.part import Part, Port, Probe, Scrape
 from ragrid.drivers.local.site import Site
 from ragrid.gateway.config import EdgeService, GatewayConfig, Tls
 from ragrid.gateway.render import render_nginx
+
+_INSTANCE_UP = re.compile(r'^gateway_instance_up\{service="([^"]+)",[^}]*\} 1$', re.MULTILINE)
 
 
 def gateway_part(site: Site) -> Part:
@@ -18,7 +21,7 @@ def gateway_part(site: Site) -> Part:
     return Part(
         name="gateway",
         version=site.programs.version("nginx"),
-        command=(str(site.programs.nginx), "-p", str(directory), "-c", "nginx.conf", "-e", "stderr"),
+        command=(str(site.programs.python), "-m", "ragrid.gateway.launch", str(directory)),
         ports=(
             Port("gateway.https", public, gateway.https),
             Port("gateway.http", public, gateway.http),
@@ -54,6 +57,11 @@ def gateway_config(site: Site) -> GatewayConfig:
         user="root" if site.as_root else None,
         services=tuple(EdgeService(name=name, balance=balance) for name, balance in services),
     )
+
+
+def routed_services(metrics: str) -> frozenset[str]:
+    """Return the services that the edge sends requests to, as its metrics page says."""
+    return frozenset(_INSTANCE_UP.findall(metrics))
 
 
 def lua_directory() -> Path:
