@@ -1,1 +1,1 @@
-"""One per host: checks each instance and keeps the registry true."""
+"""One per host: checks every instance, registers the healthy ones, tells what it saw, keeps the supervisor alive."""
