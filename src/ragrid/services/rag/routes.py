@@ -1,7 +1,7 @@
 """The public API, `/rag/v1/…`: decode, call, encode. Who calls, and for which tenant, comes from the token alone."""
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from ragrid.errors import RagridError, UnreachableError
-from ragrid.inference.generator import cited
+from ragrid.inference.generator import Passage, cited
 from ragrid.services.rag import metrics, shapes
 from ragrid.services.rag.ask import Answer, Asking
 from ragrid.services.rag.index import VectorIndex
 from ragrid.services.rag.ingest import Ingest
-from ragrid.services.rag.log import Document, IngestLog
+from ragrid.services.rag.log import Document, IngestLog, document_id_of
 from ragrid.services.rag.parse import Upload
 from ragrid.services.rag.retrieve import Retrieval
 from ragrid.services.rag.threads import LogThreads
@@ -49,6 +49,7 @@ def build_routes(parts: Parts, prefix: str) -> list[BaseRoute]:
     return [
         Route(documents, api.put_document, methods=["POST"]),
         Route(documents, api.list_documents, methods=["GET"]),
+        Route(documents, api.delete_by_name, methods=["DELETE"]),
         Route(documents + "/{id}", api.get_document, methods=["GET"]),
         Route(documents + "/{id}", api.delete_document, methods=["DELETE"]),
         Route(documents + "/{id}/text", api.get_text, methods=["GET"]),
@@ -86,22 +87,30 @@ class _Api:
         shown = page[:limit]
         cursor = shapes.encode_cursor(shown[-1].name) if len(page) > limit else None
         collection = await self._collection()
-        return _json({"documents": [shapes.document_json(each, collection) for each in shown], "next_cursor": cursor})
+        return _json({"documents": [shapes.document_json(each, collection) for each in shown], "next": cursor})
 
     async def get_document(self, request: Request) -> Response:
-        document = await self._document(request, "rag:read")
+        document = await self._document(_caller(request, "rag:read"), request.path_params["id"])
         return _json(shapes.document_json(document, await self._collection()))
 
     async def get_text(self, request: Request) -> Response:
-        document = await self._document(request, "rag:read")
+        document = await self._document(_caller(request, "rag:read"), request.path_params["id"])
         text = await self._parts.log.read(IngestLog.text_of, document.tenant, document.id)
         return Response(text or "", media_type="text/plain; charset=utf-8")
 
     async def delete_document(self, request: Request) -> Response:
-        document = await self._document(request, "rag:write")
+        return await self._delete(request, request.path_params["id"])
+
+    async def delete_by_name(self, request: Request) -> Response:
+        tenant = require(request, "rag:write").tenant
+        return await self._delete(request, document_id_of(tenant, shapes.check_name(request.query_params.get("name"))))
+
+    async def _delete(self, request: Request, document_id: str) -> Response:
+        caller = _caller(request, "rag:write")
+        document = await self._document(caller, document_id)
         async with self._parts.index.lock(document.id):
             await self._parts.log.write(IngestLog.delete, document.id)
-        done = await self._parts.index.try_sweep(_caller(request, "rag:write"))
+        done = await self._parts.index.try_sweep(caller)
         await self.count()
         degraded = [] if done else ["vectors-left-over"]
         return _json({"document": document.name, "id": document.id, "status": "deleted", "degraded": degraded})
@@ -113,7 +122,7 @@ class _Api:
         found = await self._parts.retrieval.search(caller, question, asked.k, mode=asked.mode)
         return _json(
             {
-                "passages": [shapes.passage_json(each, number) for number, each in enumerate(found.passages, start=1)],
+                "citations": _citations(found.passages),
                 "embedder": self._parts.index.embedder.name,
                 "degraded": found.degraded,
                 "timings_ms": shapes.milliseconds(found.timings_s),
@@ -128,7 +137,9 @@ class _Api:
             headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
             return StreamingResponse(self._events(answer), media_type="text/event-stream", headers=headers)
         text = "".join([piece async for piece in answer.pieces])
-        return _json({"answer": text, "citations": _citations(answer), **self._summary(answer, text)})
+        return _json(
+            {"answer": text, "citations": _citations(answer.retrieved.passages), **self._summary(answer, text)}
+        )
 
     async def rebuild(self, request: Request) -> Response:
         documents, chunks = await self._parts.index.rebuild(_caller(request, "rag:admin"))
@@ -144,7 +155,7 @@ class _Api:
 
     async def _events(self, answer: Answer) -> AsyncIterator[bytes]:
         """Yield `citations`, each `token`, and `done`; after a failure `error` comes in place of `done`."""
-        yield _event("citations", {"citations": _citations(answer)})
+        yield _event("citations", {"citations": _citations(answer.retrieved.passages)})
         words: list[str] = []
         try:
             async for piece in answer.pieces:
@@ -152,8 +163,8 @@ class _Api:
                 yield _event("token", {"text": piece})
         except RagridError as error:
             logger.warning("an answer broke off", extra={"reason": str(error)})
-            code = "unavailable" if isinstance(error, UnreachableError) else "failed"
-            yield _event("error", {"code": code, "detail": str(error)})
+            status, code = (503, "unavailable") if isinstance(error, UnreachableError) else (500, "failed")
+            yield b"event: error\ndata: " + bytes(Problem(status, code, str(error)).response().body) + b"\n\n"
             return
         yield _event("done", self._summary(answer, "".join(words)))
 
@@ -166,9 +177,7 @@ class _Api:
             "timings_ms": shapes.milliseconds(answer.timings_s),
         }
 
-    async def _document(self, request: Request, permission: str) -> Document:
-        caller = _caller(request, permission)
-        document_id = request.path_params["id"]
+    async def _document(self, caller: Caller, document_id: str) -> Document:
         found = await self._parts.log.read(IngestLog.find, caller.tenant, document_id)
         if found is None:
             raise Problem(404, "no-such-document", f"{document_id[:64]!r}: no document has this id; list them")
@@ -187,8 +196,8 @@ def _caller(request: Request, permission: str) -> Caller:
     return Caller(claims.tenant, request.headers["authorization"][len("Bearer ") :])
 
 
-def _citations(answer: Answer) -> list[dict[str, Any]]:
-    return [shapes.passage_json(each, number) for number, each in enumerate(answer.retrieved.passages, start=1)]
+def _citations(passages: Sequence[Passage]) -> list[dict[str, Any]]:
+    return [shapes.passage_json(each, number) for number, each in enumerate(passages, start=1)]
 
 
 def _json(body: Mapping[str, Any], status: int = 200) -> Response:

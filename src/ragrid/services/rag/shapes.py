@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -92,7 +93,7 @@ def document_json(document: Document, collection: str | None) -> dict[str, Any]:
         "characters": document.characters,
         "chunks": document.chunk_count,
         "version": document.version,
-        "ingested_at_s": document.ingested_at_s,
+        "ingested_at": datetime.fromtimestamp(document.ingested_at_s, UTC).isoformat(timespec="seconds"),
         "state": "indexed" if indexed else "pending",
     }
 

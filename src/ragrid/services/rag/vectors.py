@@ -126,8 +126,9 @@ class VectorStore:
 
     async def _create(self, caller: Caller, collection: str) -> None:
         body = {"name": collection, "get_or_create": True, "configuration": {"hnsw": {"space": "cosine"}}}
-        response = await self._send(caller, "POST", self._collections(caller), body, allowed=(404,))
-        if response.status_code == httpx.codes.NOT_FOUND:
+        # ChromaDB 1.5.9 says 400, not 404, when it does not know the database.
+        response = await self._send(caller, "POST", self._collections(caller), body, allowed=(400, 404))
+        if response.is_client_error:
             await self.prepare_tenant(caller)
             response = await self._send(caller, "POST", self._collections(caller), body)
         self._learn(caller, collection, response)
