@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from ragrid.spec.faults import Fault, Mark, Path
+from ragrid.spec.faults import Fault, Mark, Path, mark_at
 
 #: Deepest nesting; the models need 6.
 MAX_DEPTH = 32
@@ -67,7 +67,7 @@ def parse_document(text: str) -> Document:
     """Return what `text` says; a fault that ends the reading is the last one, and the value is then None."""
     forbidden = _FORBIDDEN.search(text)
     if forbidden is not None:
-        return _refused(Fault((), _mark_at(text, forbidden.start()), *_forbidden_character(forbidden[0])))
+        return _refused(Fault((), mark_at(text, forbidden.start()), *_forbidden_character(forbidden[0])))
     composer = _Composer()
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -236,11 +236,6 @@ def resolve(text: str) -> bool | int | float | str | None:
     if _FLOAT.fullmatch(text) or _INFINITE.fullmatch(text):
         return float(text.replace(".inf", "inf").replace(".nan", "nan"))
     return text
-
-
-def _mark_at(text: str, position: int) -> Mark:
-    before = text[:position]
-    return Mark(before.count("\n") + 1, position - before.rfind("\n"))
 
 
 def _forbidden_character(character: str) -> tuple[str, str, str]:

@@ -37,6 +37,12 @@ class Fault:
         return f"{where}: {written(self.path)}: {what}" if self.path else f"{where}: {what}"
 
 
+def mark_at(text: str, position: int) -> Mark:
+    """Return where the character at `position` of `text` stands; the end of the text is a place too."""
+    before = text[:position]
+    return Mark(before.count("\n") + 1, len(before) - before.rfind("\n"))
+
+
 def written(path: Path) -> str:
     """Return a path as a person writes it: `services.memory.on[0]`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{_shortened(part)}" for part in path)
@@ -55,12 +61,6 @@ def shown(value: object) -> str:
         return "a list"
     text = repr(value)
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}… ({len(text)} characters)"
-
-
-def overlap(one: Path, other: Path) -> bool:
-    """Return whether one of the two paths lies on or within the other."""
-    shared = min(len(one), len(other))
-    return one[:shared] == other[:shared]
 
 
 def in_file_order(faults: Iterable[Fault], name: str) -> list[str]:

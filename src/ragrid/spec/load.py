@@ -2,7 +2,7 @@
 
 import copy
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from ragrid.errors import SpecError
 from ragrid.spec.document import Document, parse_document
-from ragrid.spec.faults import Fault, Mark, Path, in_file_order, overlap
+from ragrid.spec.faults import Fault, Mark, Path, in_file_order, mark_at
 from ragrid.spec.models import Grid
 from ragrid.spec.rules import Conflict, conflicts
 from ragrid.spec.show import values_of
@@ -87,10 +87,9 @@ def _decoded(content: bytes, path: FilePath) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        before = content[: error.start].decode("utf-8")
-        line, column = before.count("\n") + 1, error.start and len(before) - before.rfind("\n")
+        mark = mark_at(content[: error.start].decode("utf-8"), error.start)
         got = f"the byte 0x{content[error.start]:02x}"
-        message = f"{path}:{line}:{max(column, 1)}: got {got}, wanted UTF-8; save the file as UTF-8"
+        message = f"{path}:{mark.line}:{mark.column}: got {got}, wanted UTF-8; save the file as UTF-8"
         raise SpecError([message]) from error
 
 
@@ -99,12 +98,19 @@ def _checked(document: Document) -> tuple[Grid | None, list[Fault]]:
     if not isinstance(document.value, dict):
         return None, list(document.faults) or [_not_a_mapping(document)]
     grid, faults, cut = _validated(document)
-    in_yaml = [fault.path for fault in document.faults]
-    faults = [fault for fault in faults if not any(overlap(fault.path, path) for path in in_yaml)]
+    in_yaml = {fault.path for fault in document.faults}
+    above = {path[:length] for path in in_yaml for length in range(len(path))}
+    faults = [fault for fault in faults if fault.path not in above and not _is_within(fault.path, in_yaml)]
     if grid is not None:
-        found = (conflict for conflict in conflicts(grid) if not _is_moot(conflict, [*cut, *in_yaml]))
+        gone = in_yaml.union(cut)
+        around = {path[:-1] for path in gone}
+        found = (conflict for conflict in conflicts(grid) if not _is_moot(conflict, gone, around))
         faults += [_fault_of_conflict(conflict, document) for conflict in found]
     return grid, [*document.faults, *faults]
+
+
+def _is_within(path: Path, places: Set[Path]) -> bool:
+    return any(path[:length] in places for length in range(len(path) + 1))
 
 
 def _not_a_mapping(document: Document) -> Fault:
@@ -113,12 +119,10 @@ def _not_a_mapping(document: Document) -> Fault:
     return Fault((), Mark(1, 1), got, "a mapping", "start with `grid: NAME`; the examples show the rest")
 
 
-def _is_moot(conflict: Conflict, cut: list[Path]) -> bool:
-    """Return whether a conflict depends on something that was cut out, and so may not be there once it is mended."""
-    around = {path[:-1] for path in cut}
-    return any(path[: len(each)] == each for path in (conflict.path, *conflict.involved) for each in cut) or any(
-        path in around for path in conflict.involved
-    )
+def _is_moot(conflict: Conflict, gone: Set[Path], around: Set[Path]) -> bool:
+    """Return whether a conflict depends on what was cut out (`gone`, from `around`), and so may not be there later."""
+    paths = (conflict.path, *conflict.involved)
+    return any(_is_within(path, gone) for path in paths) or any(path in around for path in conflict.involved)
 
 
 def _fault_of_conflict(conflict: Conflict, document: Document) -> Fault:

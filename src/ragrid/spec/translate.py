@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ragrid.spec.document import Document
-from ragrid.spec.faults import Fault, Path, shown
+from ragrid.spec.faults import MAX_FAULTS, Fault, Path, shown
 from ragrid.spec.models import Grid
 from ragrid.spec.outline import Shape, alternatives, keys_of, shape_at
 
@@ -20,13 +20,14 @@ def faults_of(error: ValidationError, document: Document) -> list[Fault]:
     """Return every finding of pydantic as a fault."""
     details = error.errors(include_url=False)
     # A list whose items are all wrong is called empty too: that is no fault of its own.
-    return [_fault_of(each, document) for each in details if each["type"] != "too_short" or not each["input"]]
+    details = [each for each in details if each["type"] != "too_short" or not each["input"]]
+    return [_fault_of(each, document, offers=index < MAX_FAULTS) for index, each in enumerate(details)]
 
 
-def _fault_of(detail: ErrorDetails, document: Document) -> Fault:
+def _fault_of(detail: ErrorDetails, document: Document, *, offers: bool) -> Fault:
     path: Path = tuple(part for part in detail["loc"] if part != "[key]")
     if detail["type"] == "extra_forbidden":
-        return _unknown_key(path, document)
+        return _unknown_key(path, document, offers=offers)
     if detail["type"] == "missing":
         return _missing(path, document)
     shape = shape_at(Grid, path)
@@ -70,10 +71,10 @@ def _advice(detail: ErrorDetails, shape: Shape | None) -> str:
     return "write `[one, two]`, or one `- item` a line" if shape.list_of is not None else "write `{key: value}`"
 
 
-def _unknown_key(path: Path, document: Document) -> Fault:
+def _unknown_key(path: Path, document: Document, *, offers: bool) -> Fault:
     parent = shape_at(Grid, path[:-1])
     known = tuple(key for key, _, _ in keys_of(parent.section)) if parent is not None and parent.section else ()
-    near = _nearest(str(path[-1]), known)
+    near = _nearest(str(path[-1]), known) if offers else None  # slow, and beyond the bound nobody is told
     advice = f"did you mean `{near}`?" if near else "delete it"
     meant = ((*path[:-1], near),) if near else ()
     return Fault(path, document.key_of(path), "an unknown key", f"one of {alternatives(known)}", advice, meant)
