@@ -2,7 +2,7 @@
 
 import pytest
 
-from ragrid.spec.document import MAX_NODES, parse_document, resolve
+from ragrid.spec.document import parse_document, resolve
 from ragrid.spec.faults import Mark
 
 
@@ -49,9 +49,3 @@ def test_of_a_key_that_stands_twice_the_first_is_kept() -> None:
     document = parse_document("a: 1\nb: 2\na: 3\n")
     assert document.value == {"a": 1, "b": 2}
     assert [fault.mark for fault in document.faults] == [Mark(3, 1)]
-
-
-def test_reading_ends_at_the_bound_of_values() -> None:
-    document = parse_document("[" + "1," * (MAX_NODES + 10) + "]")
-    assert document.value is None
-    assert [fault.got for fault in document.faults] == ["more values"]

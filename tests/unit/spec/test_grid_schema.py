@@ -21,8 +21,8 @@ def validator() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(json_schema())
 
 
-def test_the_schema_is_one() -> None:
-    jsonschema.Draft202012Validator.check_schema(json_schema())
+def test_the_schema_is_one(validator: jsonschema.Draft202012Validator) -> None:
+    validator.check_schema(validator.schema)
     assert json_schema()["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 
 
