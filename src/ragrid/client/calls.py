@@ -1,0 +1,155 @@
+"""What is sent and how an answer is read (pure), shared by the two clients, which only differ in how they wait."""
+
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote_plus, urlencode
+
+import msgspec
+
+from ragrid.client.models import Answer, Citation, Document, IngestResult, Token
+from ragrid.client.refusals import refusal
+from ragrid.errors import RagridError
+
+T = TypeVar("T")
+
+#: Connecting is quick or it fails; reading waits for a generator, or for a large document to be embedded.
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 30.0
+ASK_TIMEOUT_S = 180.0
+INGEST_TIMEOUT_S = 600.0
+
+
+class DocumentPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of the list of documents; `next` asks for the page after it."""
+
+    documents: tuple[Document, ...]
+    next: str | None = None
+
+
+class SearchPage(msgspec.Struct, frozen=True, kw_only=True):
+    """The passages that a search found."""
+
+    citations: tuple[Citation, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[T]):
+    """One request, and the type of its answer."""
+
+    method: str
+    path: str
+    answer: type[T]
+    parameters: Mapping[str, str | int] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+    has_token: bool = True
+    read_timeout_s: float = READ_TIMEOUT_S
+
+    @property
+    def name(self) -> str:
+        """Return how messages speak of this call; parameters may be private and are left out."""
+        return f"{self.method} {self.path}"
+
+
+def read(call: Call[T], status: int, content_type: str, content: bytes) -> T:
+    """Return the answer's value.
+
+    Raises what `refusal` makes of a status other than 2xx, and RagridError when the body is not what was wanted.
+    """
+    if not 200 <= status < 300:
+        raise refusal(call.name, status, content_type, content)
+    if call.answer is type(None):
+        return None
+    try:
+        return msgspec.json.decode(content, type=call.answer)
+    except msgspec.MsgspecError as error:
+        wanted = call.answer.__name__
+        message = f"{call.name}: answer {status} is no {wanted}: {error}; is this the address of a ragrid gateway?"
+        raise RagridError(message) from error
+
+
+def token(client_id: str, client_secret: str, scope: str | None) -> Call[Token]:
+    """Ask for an access token with the client credentials grant (RFC 6749, section 4.4)."""
+    form = {"grant_type": "client_credentials", **({"scope": scope} if scope else {})}
+    return Call(
+        method="POST",
+        path="/oauth2/token",
+        answer=Token,
+        content=_form(form),
+        headers={
+            "content-type": "application/x-www-form-urlencoded",
+            "authorization": _basic(client_id, client_secret),
+        },
+        has_token=False,
+    )
+
+
+def ingest(name: str, content: bytes, media_type: str) -> Call[IngestResult]:
+    """Hand in one document under `name`; the same bytes again change nothing."""
+    return Call(
+        method="POST",
+        path="/rag/v1/documents",
+        answer=IngestResult,
+        parameters={"name": name},
+        headers={"content-type": media_type},
+        content=content,
+        read_timeout_s=INGEST_TIMEOUT_S,
+    )
+
+
+def documents(cursor: str | None) -> Call[DocumentPage]:
+    """Ask for one page of the caller's documents."""
+    parameters = {} if cursor is None else {"cursor": cursor}
+    return Call(method="GET", path="/rag/v1/documents", answer=DocumentPage, parameters=parameters)
+
+
+def next_cursor(page: DocumentPage, cursor: str | None) -> str | None:
+    """Return the cursor of the page after `page`, None at the end. Raises RagridError when it leads nowhere."""
+    if page.next is not None and page.next == cursor:
+        raise RagridError("GET /rag/v1/documents: the grid sent the same page twice; see `ragrid logs rag`")
+    return page.next
+
+
+def delete(name: str) -> Call[None]:
+    """Take one document out."""
+    return Call(method="DELETE", path="/rag/v1/documents", answer=type(None), parameters={"name": name})
+
+
+def ask(question: str, k: int, *, stream: bool) -> Call[Answer]:
+    """Ask a question; `k` is how many passages the answer may rest on."""
+    accept = "text/event-stream" if stream else "application/json"
+    return _json_call(
+        "/rag/v1/ask", Answer, {"question": question, "k": k, "stream": stream}, accept, timeout_s=ASK_TIMEOUT_S
+    )
+
+
+def search(question: str, k: int) -> Call[SearchPage]:
+    """Find the `k` passages that fit best, without an answer."""
+    return _json_call(
+        "/rag/v1/search", SearchPage, {"question": question, "k": k}, "application/json", timeout_s=READ_TIMEOUT_S
+    )
+
+
+def _json_call(path: str, answer: type[T], body: Mapping[str, Any], accept: str, *, timeout_s: float) -> Call[T]:
+    """Return a POST of a JSON body."""
+    return Call(
+        method="POST",
+        path=path,
+        answer=answer,
+        content=msgspec.json.encode(body),
+        headers={"content-type": "application/json", "accept": accept},
+        read_timeout_s=timeout_s,
+    )
+
+
+def _form(members: Mapping[str, str]) -> bytes:
+    """Return an HTML form's body."""
+    return urlencode(members).encode()
+
+
+def _basic(client_id: str, client_secret: str) -> str:
+    """Return the header for HTTP Basic; both parts are form-encoded first (RFC 6749, section 2.3.1)."""
+    pair = f"{quote_plus(client_id)}:{quote_plus(client_secret)}"
+    return "Basic " + b64encode(pair.encode()).decode()

@@ -1,0 +1,147 @@
+"""The client for programs that wait."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import httpx
+
+from ragrid.client import calls
+from ragrid.client.calls import Call
+from ragrid.client.events import AnswerStream
+from ragrid.client.models import Answer, AnswerEvent, Citation, Document, IngestResult, Token
+from ragrid.client.refusals import refusal
+from ragrid.client.transport import (
+    checked_address,
+    content_type,
+    no_token,
+    refuse_redirect,
+    timeouts,
+    translated,
+    trust,
+)
+
+T = TypeVar("T")
+
+
+class GridClient:
+    """One grid, reached through its gateway.
+
+    `token` is an access token, or a function that returns one and is called before each request. Proxies, netrc and
+    other settings of the environment are not used: the token goes to `address` and nowhere else. One client may serve
+    several threads.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        ca_file: Path | None = None,
+        token: str | Callable[[], str] | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.address = checked_address(address)
+        self.documents = Documents(self)
+        self._token = token
+        self._http = httpx.Client(
+            base_url=self.address, verify=trust(ca_file), trust_env=False, transport=transport, timeout=timeouts()
+        )
+
+    def __enter__(self) -> "GridClient":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def token(self, client_id: str, client_secret: str, scope: str | None = None) -> Token:
+        """Return a new access token for a client. Raises AuthError when the grid does not accept its secret."""
+        return self.send(calls.token(client_id, client_secret, scope))
+
+    def ask(self, question: str, k: int = 5) -> Answer:
+        """Return an answer that rests on at most `k` passages."""
+        return self.send(calls.ask(question, k, stream=False))
+
+    def ask_stream(self, question: str, k: int = 5) -> Iterator[AnswerEvent]:
+        """Yield an answer as it is written: `Cited`, then `Piece` after `Piece`, then `Done`.
+
+        Raises UnreachableError when the stream ends without `Done`: what came before is then only a part.
+        """
+        call = calls.ask(question, k, stream=True)
+        stream = AnswerStream(call.name)
+        with translated(self.address, call.name):
+            response = self._http.send(self._request(call), stream=True)
+            try:
+                refuse_redirect(call.name, response)
+                if response.status_code != httpx.codes.OK:
+                    raise refusal(call.name, response.status_code, content_type(response), response.read())
+                for chunk in response.iter_bytes():
+                    yield from stream.feed(chunk)
+                    if stream.is_done:
+                        return
+            finally:
+                response.close()
+        stream.finish()
+
+    def search(self, question: str, k: int = 5) -> tuple[Citation, ...]:
+        """Return the `k` passages that fit best, best first, without an answer."""
+        return self.send(calls.search(question, k)).citations
+
+    def send(self, call: Call[T]) -> T:
+        """Send one call and return its answer.
+
+        Raises AuthError (401, 403), UnreachableError (no answer, 502 to 504) and RefusedError (any other refusal).
+        """
+        with translated(self.address, call.name):
+            response = self._http.send(self._request(call))
+        refuse_redirect(call.name, response)
+        return calls.read(call, response.status_code, content_type(response), response.content)
+
+    def _request(self, call: Call[T]) -> httpx.Request:
+        headers = dict(call.headers)
+        if call.has_token:
+            headers["authorization"] = f"Bearer {self._bearer(call.name)}"
+        return self._http.build_request(
+            call.method,
+            call.path,
+            params=dict(call.parameters) or None,
+            content=call.content,
+            headers=headers,
+            timeout=timeouts(call.read_timeout_s),
+        )
+
+    def _bearer(self, name: str) -> str:
+        if self._token is None:
+            raise no_token(name)
+        return self._token if isinstance(self._token, str) else self._token()
+
+
+class Documents:
+    """The caller's documents."""
+
+    def __init__(self, client: GridClient) -> None:
+        self._client = client
+
+    def ingest(self, name: str, content: bytes, media_type: str) -> IngestResult:
+        """Hand in one document; it is answered once the document is durable and can be found."""
+        return self._client.send(calls.ingest(name, content, media_type))
+
+    def list(self) -> Iterator[Document]:
+        """Yield every document, page by page."""
+        cursor: str | None = None
+        while True:
+            page = self._client.send(calls.documents(cursor))
+            yield from page.documents
+            cursor = calls.next_cursor(page, cursor)
+            if cursor is None:
+                return
+
+    def delete(self, name: str) -> None:
+        """Take one document out. Raises RefusedError with status 404 when there is none of that name."""
+        self._client.send(calls.delete(name))
