@@ -4,11 +4,12 @@ A rule that asks for a name nobody exports never fires, so tests hold the rules 
 the live /metrics of each part.
 """
 
-#: Exported by the gateway (nginx, Lua). Labels: service, route, method, status_class ("2xx" to "5xx").
+#: Exported by the gateway (nginx, Lua). Labels: service, route, method, status (a class, "2xx"); histograms: service.
 GATEWAY_REQUESTS = "gateway_requests_total"
 GATEWAY_DURATION = "gateway_request_duration_seconds"
 GATEWAY_FIRST_BYTE = "gateway_first_byte_seconds"
 GATEWAY_IN_FLIGHT = "gateway_in_flight"
+#: Seconds since the controller was last heard; -1 when it was not since nginx started.
 GATEWAY_STATE_AGE = "gateway_state_age_seconds"
 GATEWAY_STATE_VERSION = "gateway_state_version"
 
@@ -31,6 +32,11 @@ GATEWAY = (
     GATEWAY_IN_FLIGHT,
     GATEWAY_STATE_AGE,
     GATEWAY_STATE_VERSION,
+    "gateway_instance_up",
+    "gateway_keys",
+    "gateway_refused_total",
+    "gateway_state_free_bytes",
+    "gateway_state_refused_total",
 )
 SERVICES = (HTTP_REQUESTS, HTTP_DURATION)
 AGENT = (INSTANCE_UP, PART_UP)

@@ -66,7 +66,7 @@ def number(value: float) -> str:
 
 def _error_ratio(window: str) -> dict[str, Any]:
     """Record the share of requests that ended in 5xx: 0 without failures, no series without traffic."""
-    failed = f'sum(rate({names.GATEWAY_REQUESTS}{{status_class="5xx"}}[{window}]))'
+    failed = f'sum(rate({names.GATEWAY_REQUESTS}{{status="5xx"}}[{window}]))'
     return record(
         f"{names.ERROR_RATIO}{window}",
         f"({failed} or vector(0)) / (sum(rate({names.GATEWAY_REQUESTS}[{window}])) > 0)",

@@ -154,6 +154,11 @@ def _job(part: str, targets: list[ScrapeTarget]) -> dict[str, Any]:
     if any(_manner(one) != _manner(first) for one in targets):
         raise ValueError(f"targets of part {part!r} differ in path, scheme or certificates; wanted one manner for all")
     job: dict[str, Any] = {"job_name": part, "metrics_path": first.path, "scheme": first.scheme}
+    if first.speaks_for_others:
+        job["honor_labels"] = True
+    else:
+        # Our services name themselves as we do; Prometheus would keep their word beside ours.
+        job["metric_relabel_configs"] = [{"action": "labeldrop", "regex": "exported_part"}]
     if first.scheme == "https":
         tls = {
             "ca_file": first.ca_file,
@@ -162,8 +167,6 @@ def _job(part: str, targets: list[ScrapeTarget]) -> dict[str, Any]:
             "server_name": first.server_name,
         }
         job["tls_config"] = {name: str(value) for name, value in tls.items() if value is not None}
-    if first.speaks_for_others:
-        job["honor_labels"] = True
     job["static_configs"] = [_static(one) for one in targets]
     return job
 

@@ -96,11 +96,14 @@ def _coverage() -> Alert:
 def _state_too_old(limits: Thresholds) -> Alert:
     return Alert(
         name="GatewayStateTooOld",
-        expression=f"{names.GATEWAY_STATE_AGE} > {number(limits.state_age_s)}",
+        expression=f"{names.GATEWAY_STATE_AGE} > {number(limits.state_age_s)} or {names.GATEWAY_STATE_AGE} == -1",
         severity="ticket",
         hold="1m",
-        summary="The gateway has heard nothing of its backends for {{ $value | humanizeDuration }}",
-        description="It goes on with the last good state; new endpoints, keys and revocations do not reach it.",
+        summary="The gateway has heard nothing from its controller for {{ $value | humanizeDuration }}",
+        description=(
+            "It goes on with the last good state; new endpoints, keys and revocations do not reach it."
+            " A value of -1 s means: not since nginx started."
+        ),
     )
 
 
@@ -158,7 +161,7 @@ def _response_time(settings: RuleSettings) -> Alert:
 
 
 def _errors(limits: Thresholds) -> Alert:
-    failed = f'sum by (service) (rate({names.GATEWAY_REQUESTS}{{status_class="5xx"}}[5m]))'
+    failed = f'sum by (service) (rate({names.GATEWAY_REQUESTS}{{status="5xx"}}[5m]))'
     every = f"sum by (service) (rate({names.GATEWAY_REQUESTS}[5m]))"
     return Alert(
         name="ErrorRateHigh",
