@@ -22,7 +22,7 @@ Every key that a grid file may hold. This page is written from the models; to ch
 - A key that is left out has its default; a section that is left empty (`auth:`) has all of its defaults.
 - A secret is a reference: `env:NAME` (environment variable) or `file:PATH` (mode 0600; a relative path is looked for
   beside the grid file). The secret itself is refused.
-- `ragrid config show FILE` prints each value and where it came from; `ragrid schema` prints the JSON Schema.
+- `ragrid config show --grid FILE` prints each value and where it came from; `ragrid schema` prints the JSON Schema.
 """
 
 
