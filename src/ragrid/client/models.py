@@ -21,25 +21,33 @@ class Token(_Model, frozen=True, kw_only=True):
 
 
 class IngestResult(_Model, frozen=True, kw_only=True):
-    """What became of one document."""
+    """What became of one document.
+
+    It is durable in any case; `state` is `pending` when the vector store was away, so that it is found by words alone
+    until that is back.
+    """
 
     document: str
     status: Literal["ingested", "unchanged", "replaced"]
     chunks: int = 0
+    state: Literal["indexed", "pending"] = "indexed"
+    notes: tuple[str, ...] = ()
 
 
 class Document(_Model, frozen=True, kw_only=True):
     """One document that the grid holds."""
 
     document: str
+    title: str | None = None
     chunks: int = 0
     media_type: str = ""
     size_bytes: int = 0
-    ingested_at: str | float | None = None
+    ingested_at: str = ""
+    state: str = ""
 
 
 class Citation(_Model, frozen=True, kw_only=True):
-    """A passage: characters `start` to `end` of the document's text; a higher `score` (0 to 1) fits better."""
+    """A passage: characters `start` to `end` of the document's text; of two scores, the higher fits better."""
 
     document: str
     start: int
@@ -51,11 +59,13 @@ class Citation(_Model, frozen=True, kw_only=True):
 class Answer(_Model, frozen=True, kw_only=True):
     """An answer and the passages it rests on.
 
-    `degraded` names what was away and done without, such as `generator-away` (the best passages stand in for it).
+    The text cites passage n as [n], counted from 1; `cited` lists those that it did cite. `degraded` names what was
+    away and done without, such as `generator-away` (the best passages stand in for it).
     """
 
     answer: str
     citations: tuple[Citation, ...] = ()
+    cited: tuple[int, ...] = ()
     generator: str = ""
     embedder: str = ""
     degraded: tuple[str, ...] = ()
@@ -77,6 +87,7 @@ class Piece(_Model, frozen=True, kw_only=True):
 class Done(_Model, frozen=True, kw_only=True):
     """Last event of a streamed answer; a stream without it was cut off."""
 
+    cited: tuple[int, ...] = ()
     generator: str = ""
     embedder: str = ""
     degraded: tuple[str, ...] = ()
