@@ -1,0 +1,69 @@
+"""An Issuer on a real store in a temporary folder, with a clock that stands still."""
+
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ragrid.identity.keys import FixedKeys, parse_jwks
+from ragrid.identity.roles import BUILTIN_ROLES
+from ragrid.identity.verify import TokenVerifier
+from ragrid.services.tokens.clients import Client
+from ragrid.services.tokens.grants import Credentials, Form
+from ragrid.services.tokens.issuer import IssuedToken, Issuer
+from ragrid.services.tokens.store import Store, open_store
+from ragrid.spec.settings import ClientSeed, Listen, TokensSettings, TokenTrust
+from ragrid.system.clock import ManualClock
+from ragrid.system.files import write_atomic
+
+ISSUER = "https://grid.test"
+PLAIN = Form({"grant_type": ("client_credentials",)})
+
+
+@dataclass
+class Desk:
+    """What a test needs of one token service; `start` is a restart."""
+
+    folder: Path
+    clock: ManualClock = field(default_factory=ManualClock)
+    seeds: dict[str, tuple[str, ...]] = field(
+        default_factory=lambda: {"ada": ("reader",), "root": ("admin",), "memory": ("memory-service",)}
+    )
+    secrets: dict[str, str] = field(default_factory=dict)
+
+    def settings(self) -> TokensSettings:
+        clients = []
+        for client_id, roles in self.seeds.items():
+            path = self.folder / f"{client_id}.secret"
+            write_atomic(path, self.secrets.setdefault(client_id, secrets.token_urlsafe(32)).encode(), mode=0o600)
+            clients.append(ClientSeed(client_id=client_id, secret_file=path, roles=roles, tenant="default_tenant"))
+        return TokensSettings(
+            listen=Listen(port=0),
+            issuer=ISSUER,
+            audiences=("chromadb", "memory"),
+            data_directory=self.folder / "data",
+            roles=dict(BUILTIN_ROLES),
+            clients=tuple(clients),
+        )
+
+    def start(self) -> Issuer:
+        self.stop()
+        self.store: Store = open_store(self.folder / "data")
+        self.issuer = Issuer(self.settings(), self.store, self.clock)
+        return self.issuer
+
+    def stop(self) -> None:
+        if hasattr(self, "store"):
+            self.store.close()
+
+    def client(self, client_id: str) -> Client:
+        return self.issuer.authenticate(Credentials(client_id, self.secrets[client_id]))
+
+    def token(self, client_id: str) -> IssuedToken:
+        return self.issuer.issue(PLAIN, self.client(client_id))
+
+    def verifier(self, jwks: bytes, *, audience: str = "memory") -> TokenVerifier:
+        trust = TokenTrust(issuer=ISSUER, audience=audience, jwks_file=self.folder)
+        return TokenVerifier(trust, FixedKeys(parse_jwks(jwks)), self.clock)
+
+    def events(self) -> list[str]:
+        return [event.event for event in self.issuer.audit_after(0, 1000)]
