@@ -17,7 +17,7 @@ GATEWAY_STATE_VERSION = "gateway_state_version"
 HTTP_REQUESTS = "ragrid_http_requests_total"
 HTTP_DURATION = "ragrid_http_request_duration_seconds"
 
-#: Exported by the agent. Labels: part, and instance_id for the first.
+#: Exported by the agent. Labels: part, and instance for the first.
 INSTANCE_UP = "ragrid_instance_up"
 PART_UP = "ragrid_part_up"
 
