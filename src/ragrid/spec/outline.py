@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from ragrid.spec.faults import Path
-from ragrid.spec.kinds import Kind
+from ragrid.spec.scalars import Kind
 from ragrid.spec.section import Section
 
 

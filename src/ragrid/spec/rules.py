@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from ragrid.spec.faults import Path, shown, written
 from ragrid.spec.hosts import USUAL_PURPOSES
-from ragrid.spec.kinds import is_secret_name
 from ragrid.spec.models import Grid
 from ragrid.spec.outline import alternatives
+from ragrid.spec.scalars import is_secret_name
 from ragrid.spec.values import Duration, SecretReference
 
 #: Arguments of `vllm serve` that have a key of their own in the grid, or would show a secret in the process list.
