@@ -15,6 +15,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urljoin
 
 import httpx
 import msgspec
@@ -25,7 +26,7 @@ from ragrid.errors import RagridError, StateError, UnreachableError
 from ragrid.gateway.admin import AdminSocket, OlderVersionError
 from ragrid.gateway.controller_web import ControllerMetrics, controller_routes
 from ragrid.gateway.decide import Known, decide, is_usable
-from ragrid.gateway.state import GatewayState, dump_state, keys_from_jwks, parse_state
+from ragrid.gateway.state import GatewayState, dump_state, keys_from_jwks, parse_revocations, parse_state
 from ragrid.registry.confirm import ConfirmedView, look_again_in_s, observe, unreachable
 from ragrid.registry.open import open_registry
 from ragrid.registry.protocol import Instance, Registry, Snapshot
@@ -44,6 +45,8 @@ RESEND_S = 2.0
 #: Longest wait between tries of something that fails, seconds.
 LONGEST_WAIT_S = 5.0
 KEYS_TIMEOUT_S = 3.0
+#: On the token service's private port, beside the keys.
+REVOCATIONS_PATH = "/revocations"
 
 
 class Controller:
@@ -114,16 +117,13 @@ class Controller:
 
     async def _keys_loop(self) -> None:
         async def fetch() -> None:
-            try:
-                answer = await self._http.get(self._settings.jwks_url)
-                answer.raise_for_status()
-            except httpx.HTTPError as error:
-                raise UnreachableError(f"{self._settings.jwks_url}: {error!r}") from error
-            keys = keys_from_jwks(answer.content)
-            if write_if_changed(self._settings.jwks_file, answer.content):
+            jwks = await self._fetch(self._settings.jwks_url)
+            keys = keys_from_jwks(jwks)
+            revoked = parse_revocations(await self._fetch(urljoin(self._settings.jwks_url, REVOCATIONS_PATH)))
+            if write_if_changed(self._settings.jwks_file, jwks):
                 logger.info("keys written", extra={"kids": [key.kid for key in keys]})
             self._well("keys")
-            self._learn(replace(self.known, keys=keys))
+            self._learn(replace(self.known, keys=keys, revoked=revoked))
 
         while True:
             await self._live_on("keys", fetch, wait_s=0.0)
@@ -139,6 +139,14 @@ class Controller:
         while True:
             await self._live_on("policy", look, wait_s=0.0)
             await asyncio.sleep(POLICY_EVERY_S)
+
+    async def _fetch(self, url: str) -> bytes:
+        try:
+            answer = await self._http.get(url)
+            answer.raise_for_status()
+        except httpx.HTTPError as error:
+            raise UnreachableError(f"{url}: {error!r}; is the token service running?") from error
+        return answer.content
 
     def _changed_roles(self) -> dict[str, tuple[str, ...]] | None:
         """Return the roles when the file is another one than last time, else None. Raises StateError."""

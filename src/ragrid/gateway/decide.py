@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -17,7 +17,7 @@ class Known:
     instances: tuple[Instance, ...] | None = None
     keys: tuple[VerificationKey, ...] | None = None
     roles: Mapping[str, tuple[str, ...]] | None = None
-    revoked: Revocations = field(default_factory=Revocations)
+    revoked: Revocations | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def decide(last: GatewayState | None, known: Known) -> Decision:
         keys=keys,
         services=_services(last, known.instances),
         roles={name: tuple(sorted(permissions)) for name, permissions in sorted(roles.items())},
-        revoked=known.revoked,
+        revoked=known.revoked or (last.revoked if last else Revocations()),
     )
     if last is not None and state == last:
         return Decision(last, f"nothing changed since version {last.version}")

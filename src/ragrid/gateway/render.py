@@ -14,6 +14,8 @@ from ragrid.gateway.routes import POLICY, Route, ServicePolicy
 
 CONNECT_TIMEOUT_S = 2.0
 SEND_TIMEOUT_S = 60.0
+#: Between two pieces of an answer, for routes that say nothing else.
+READ_TIMEOUT_S = 60.0
 #: Below the 5 s after which uvicorn (and with it vLLM) closes an idle connection: no request meets a closing one.
 UPSTREAM_IDLE_S = 4
 UPSTREAM_IDLE_CONNECTIONS = 64
@@ -65,9 +67,7 @@ def _route_table(service: str, route: Route) -> dict[str, Any]:
         "expression": route.expression,
         "idempotent": route.idempotent,
         "body_limit_bytes": route.body_limit_bytes,
-        "connect_timeout_s": CONNECT_TIMEOUT_S,
-        "send_timeout_s": SEND_TIMEOUT_S,
-        "read_timeout_s": route.read_timeout_s,
+        **({} if route.read_timeout_s == READ_TIMEOUT_S else {"read_timeout_s": route.read_timeout_s}),
         **({} if route.permission is None else {"permission": route.permission}),
         **({} if route.answer is None else {"answer": route.answer}),
     }
@@ -252,7 +252,10 @@ ssl_session_tickets off;"""
 
 def _proxy_settings() -> str:
     """What holds for every service. `non_idempotent`: the Lua balancer decides about replays, by route."""
-    return """\
+    return f"""\
+proxy_connect_timeout {CONNECT_TIMEOUT_S:g}s;
+proxy_send_timeout {SEND_TIMEOUT_S:g}s;
+proxy_read_timeout {READ_TIMEOUT_S:g}s;
 proxy_http_version 1.1;
 proxy_next_upstream error timeout non_idempotent;
 proxy_hide_header X-Request-Id;
@@ -261,7 +264,7 @@ proxy_redirect off;"""
 
 def _service_location(policy: ServicePolicy, prefix: str) -> str:
     authorization = "$http_authorization" if policy.forwards_authorization else '""'
-    buffering = "proxy_buffering off;\n    proxy_cache off;" if policy.is_streaming else "proxy_buffers 8 32k;"
+    buffering = "proxy_buffering off;" if policy.is_streaming else "proxy_buffering on;"
     return f"""\
 location ^~ {prefix} {{
     set $ragrid_service "{policy.name}";
@@ -270,12 +273,10 @@ location ^~ {prefix} {{
     proxy_set_header Host $host;
     proxy_set_header Connection "";
     proxy_set_header Authorization {authorization};
-    proxy_set_header Proxy "";
     proxy_set_header Forwarded "";
     proxy_set_header X-Forwarded-For $remote_addr;
     proxy_set_header X-Forwarded-Host $host;
     proxy_set_header X-Forwarded-Proto $scheme;
-    proxy_set_header X-Real-Ip $remote_addr;
     proxy_set_header X-Request-Id $request_id;
     rewrite_by_lua_block {{ edge.rewrite("{policy.name}") }}
     log_by_lua_block {{ edge.log("{policy.name}") }}

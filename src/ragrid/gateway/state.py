@@ -109,6 +109,24 @@ def _verification_key(entry: Mapping[str, Any]) -> VerificationKey:
     return VerificationKey(kid=entry["kid"], alg=entry["alg"], spki=base64.b64encode(der).decode())
 
 
+class _RevokedToken(msgspec.Struct, frozen=True):
+    jti: str
+    exp: float
+
+
+class _RevokedList(msgspec.Struct, frozen=True):
+    revoked: tuple[_RevokedToken, ...]
+
+
+def parse_revocations(content: bytes) -> Revocations:
+    """Read the token service's list of revoked tokens. Raises StateError when it is none."""
+    try:
+        entries = msgspec.json.decode(content, type=_RevokedList).revoked
+    except msgspec.MsgspecError as error:
+        raise StateError(f"revocations: {error}; ask the token service's log why") from error
+    return Revocations(tokens={one.jti: one.exp for one in sorted(entries, key=lambda one: one.jti)})
+
+
 def endpoints_of(service: str, instances: Sequence[Instance]) -> tuple[Endpoint, ...]:
     """Return the endpoints of `service`, sorted by id."""
     return tuple(

@@ -166,7 +166,9 @@ function _M.balance()
         context.counted = true
         ngx.var.ragrid_peer = endpoint.address -- outlives ngx.ctx when nginx redirects to its error page
     end
-    ngx_balancer.set_timeouts(route.connect_timeout_s, route.send_timeout_s, route.read_timeout_s)
+    if route.read_timeout_s then -- else what nginx.conf says holds
+        ngx_balancer.set_timeouts(nil, nil, route.read_timeout_s)
+    end
     local ok, fault = ngx_balancer.set_current_peer(endpoint.host, endpoint.port)
     if not ok then
         ngx.log(ngx.ERR, "cannot use ", endpoint.address, ": ", fault)

@@ -3,6 +3,7 @@
 local balancer = require "balancer"
 local cjson = require "cjson.safe"
 local ffi = require "ffi"
+local headers = require "headers"
 local health = require "health"
 local jwt = require "jwt"
 local metrics = require "metrics"
@@ -19,7 +20,7 @@ local _M = {}
 
 local ngx = ngx
 local find, sub = string.find, string.sub
-local get_method, get_headers = ngx.req.get_method, ngx.req.get_headers
+local get_method = ngx.req.get_method
 local settings -- policy.json
 
 local PR_SET_PDEATHSIG = 1
@@ -27,6 +28,8 @@ local SIGQUIT = 3
 
 -- In the master, before there are workers.
 function _M.init()
+    -- a whole phase must fit into one trace; the limits are those that OpenResty's own LuaJIT ships with, Debian's are lower
+    require("jit.opt").start("maxtrace=8000", "maxrecord=8000", "minstitch=3", "maxmcode=40960")
     local path = ngx.config.prefix() .. "policy.json"
     local file = assert(io.open(path, "rb"))
     settings = assert(cjson.decode(file:read("*a")))
@@ -114,15 +117,6 @@ local function send_identity(caller)
     return ngx.exit(ngx.HTTP_OK)
 end
 
--- X-Ragrid-* is ours to set: what a client sends under that name goes no further.
-local function strip_headers()
-    for name in pairs(get_headers(0)) do
-        if sub(name, 1, 9) == "x-ragrid-" then
-            ngx.req.clear_header(name)
-        end
-    end
-end
-
 -- rewrite_by_lua of a service's locations.
 function _M.rewrite(service_name)
     local var = ngx.var
@@ -161,7 +155,7 @@ function _M.rewrite(service_name)
         return problem.send(503, "unavailable", "no instance of " .. service_name .. " is registered; try again",
             { ["Retry-After"] = "1" })
     end
-    strip_headers()
+    headers.strip()
     local context = ngx.ctx
     context.route, context.pool = route, pool
 end
