@@ -5,14 +5,18 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
+
+from ragrid.system.certificates import make_authority, make_leaf
 
 ROOT = Path(__file__).resolve().parents[2]
 CONSUL_CACHE = ROOT / ".cache" / "parts" / "consul"
@@ -85,36 +89,67 @@ class Server:
         self._process = None
 
 
-def _answers(url: str, path: str, *, method: str = "GET", body: str | None = None) -> str | None:
+def _answers(url: str, path: str, *, verify: ssl.SSLContext | bool = True, token: str = "") -> str | None:
+    headers = {"X-Consul-Token": token} if token else {}
     try:
-        answer = httpx.request(method, url + path, content=body, timeout=2.0, trust_env=False)
+        answer = httpx.get(url + path, headers=headers, verify=verify, timeout=2.0, trust_env=False)
     except httpx.TransportError:
         return None
     return answer.text if answer.status_code == 200 else None
 
 
-def etcd_server(directory: Path) -> Server:
-    """A real etcd whose data lies in `directory`; not started yet."""
+@dataclass(frozen=True)
+class TlsFiles:
+    """An authority, and one certificate of it for both ends."""
+
+    authority: Path
+    certificate: Path
+    key: Path
+
+    def context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self.authority)
+        context.load_cert_chain(self.certificate, self.key)
+        return context
+
+
+def make_tls(directory: Path) -> TlsFiles:
+    """Make an authority and a certificate for this host with our own makers."""
+    now_s = time.time()
+    authority = make_authority("ragrid test", now_s=now_s)
+    leaf = make_leaf(authority, "etcd", ["127.0.0.1", "localhost"], now_s=now_s)
+    files = TlsFiles(directory / "ca.pem", directory / "leaf.pem", directory / "leaf.key")
+    files.authority.write_bytes(authority.certificate)
+    files.certificate.write_bytes(leaf.certificate)
+    files.key.write_bytes(leaf.key)
+    return files
+
+
+def etcd_server(directory: Path, tls: TlsFiles | None = None) -> Server:
+    """A real etcd whose data lies in `directory`, with `tls` one that wants client certificates; not started yet."""
     program = shutil.which("etcd")
     if program is None:
         missing("etcd is not installed: sudo apt-get install --no-install-recommends etcd-server")
     client, peer = free_ports(2)
-    url, peer_url = f"http://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
+    url, peer_url = f"http{'s' if tls else ''}://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
     command = [
         str(program), "--data-dir", str(directory / "etcd"), "--log-level", "error",
         "--listen-client-urls", url, "--advertise-client-urls", url,
         "--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url,
         "--initial-cluster", f"default={peer_url}",
     ]  # fmt: skip
+    if tls is not None:
+        command += ["--cert-file", str(tls.certificate), "--key-file", str(tls.key)]
+        command += ["--trusted-ca-file", str(tls.authority), "--client-cert-auth"]
+    verify = tls.context() if tls else True
 
     def is_ready(address: str) -> bool:
-        return _answers(address, "/health") == '{"health":"true"}'
+        return _answers(address, "/health", verify=verify) == '{"health":"true"}'
 
     return Server(command, url, directory / "etcd.log", is_ready)
 
 
-def consul_server(directory: Path) -> Server:
-    """A real Consul agent in development mode (nothing on disk); not started yet."""
+def consul_server(directory: Path, *, hcl: str = "", token: str = "") -> Server:
+    """A real Consul agent in development mode (nothing on disk) with more configuration in `hcl`; not started yet."""
     program = CONSUL_CACHE / "usr" / "bin" / "consul"
     fetched = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "fetch_consul.py"), "--into", str(CONSUL_CACHE)],
@@ -129,11 +164,12 @@ def consul_server(directory: Path) -> Server:
         str(program), "agent", "-dev", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-log-level", "err",
         "-http-port", str(http), "-serf-lan-port", str(serf_lan), "-serf-wan-port", str(serf_wan),
         "-server-port", str(server), "-dns-port", "-1", "-grpc-port", str(grpc),
+        *(("-hcl", hcl) if hcl else ()),
     ]  # fmt: skip
 
     def is_ready(address: str) -> bool:
-        leader = _answers(address, "/v1/status/leader")
-        nodes = _answers(address, "/v1/health/state/passing") or ""
+        leader = _answers(address, "/v1/status/leader", token=token)
+        nodes = _answers(address, "/v1/health/state/passing", token=token) or ""
         return bool(leader and len(leader) > 4) and "serfHealth" in nodes
 
     return Server(command, f"http://127.0.0.1:{http}", directory / "consul.log", is_ready)
