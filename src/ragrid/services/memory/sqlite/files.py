@@ -31,7 +31,8 @@ def prepare(path: Path) -> None:
     if not path.exists():
         _create(path)
     try:
-        with contextlib.closing(open_writer(path)) as database:
+        # Not opened as the writer yet: that would make a log for a file that may not be ours.
+        with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as database:
             _check(database, path)
             _migrate(database)
     except (apsw.NotADBError, apsw.CorruptError) as error:
@@ -40,7 +41,7 @@ def prepare(path: Path) -> None:
         raise StateError(f"{path}: {error}; see that the disk works and has room, then start again") from error
 
 
-def open_writer(path: Path, *, max_bytes: int | None = None) -> apsw.Connection:
+def open_writer(path: Path) -> apsw.Connection:
     """Return the connection that writes: each commit is on the disk when it returns."""
     database = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     database.set_busy_timeout(BUSY_TIMEOUT_MS)
@@ -51,9 +52,6 @@ def open_writer(path: Path, *, max_bytes: int | None = None) -> apsw.Connection:
     database.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     # A log that a burst has blown up is cut back at the next checkpoint instead of keeping its size for ever.
     database.execute("PRAGMA journal_size_limit = 67108864")
-    if max_bytes is not None:
-        page_bytes = fetch(database, "PRAGMA page_size")[0][0]
-        database.execute(f"PRAGMA max_page_count = {max(1, max_bytes // page_bytes)}")
     return database
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import apsw
 
 from ragrid.errors import RagridError
-from ragrid.services.memory.changes import Change, Scope
+from ragrid.services.memory.changes import Change, Delete, Scope
 from ragrid.services.memory.errors import StoreBrokenError
 from ragrid.services.memory.metrics import EXPIRED, SEARCH_SECONDS
 from ragrid.services.memory.sqlite.files import FILE_NAME, fetch, open_reader, open_writer, prepare
@@ -66,7 +66,7 @@ class SqliteStore:
         with contextlib.ExitStack() as resources:
             resources.enter_context(held_lock(directory / LOCK_NAME, what=f"the memory store {path}"))
             prepare(path)
-            writer = Writer(lambda: open_writer(path, max_bytes=max_bytes))
+            writer = Writer(lambda: open_writer(path), max_bytes=max_bytes)
             resources.callback(writer.close)
             return cls(path, writer, resources.pop_all())
         raise AssertionError("an exit stack swallows nothing")
@@ -89,7 +89,9 @@ class SqliteStore:
 
     async def change(self, change: Change) -> Written:
         """See MemoryStore."""
-        result: Written = await self._writer.submit(lambda transaction: transaction.change(change))
+        result: Written = await self._writer.submit(
+            lambda transaction: transaction.change(change), makes_room=isinstance(change, Delete)
+        )
         return result
 
     async def page(self, scope: Scope, wanted: Filter, *, now_us: int, limit: int, before: int | None = None) -> Page:
@@ -134,7 +136,7 @@ class SqliteStore:
 
     async def sweep(self, *, now_us: int, limit: int) -> int:
         """See MemoryStore."""
-        swept: int = await self._writer.submit(lambda transaction: transaction.sweep(now_us, limit))
+        swept: int = await self._writer.submit(lambda transaction: transaction.sweep(now_us, limit), makes_room=True)
         EXPIRED.inc(swept)
         return swept
 

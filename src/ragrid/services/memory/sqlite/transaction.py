@@ -41,6 +41,8 @@ WHERE i.tenant = ? AND i.subject = ? AND i.key = ? AND i.expires_us > ?
 NAMESPACE = "SELECT id FROM namespace WHERE tenant = ? AND name = ?"
 #: Namespace numbers that are remembered between transactions.
 NAMESPACES_KEPT = 10_000
+#: What deletes and sweeps may use of a store that is full to its limit: these pages of 4 KiB, or a twentieth.
+RESERVE_PAGES = 256
 
 
 class Mark(NamedTuple):
@@ -53,12 +55,16 @@ class Mark(NamedTuple):
 class Transaction:
     """One transaction at a time over the writer's connection; its counters follow commits and roll-backs."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, *, max_bytes: int | None = None) -> None:
         self._run: Callable[..., Any] = connection.execute
         self._connection = connection
         counters: dict[str, int] = dict(fetch(connection, "SELECT name, value FROM counter"))
         self._committed = Mark(counters["seq"], counters["rows"])
         self._seq, self._rows = self._committed
+        self._max_pages = (
+            None if max_bytes is None else max(1, max_bytes // fetch(connection, "PRAGMA page_size")[0][0])
+        )
+        self._has_reserve = True
         self._namespaces: dict[Scope, int] = {}
         self._new_namespaces: list[Scope] = []
 
@@ -69,7 +75,12 @@ class Transaction:
 
     def begin(self) -> None:
         """Take the write lock."""
+        self._limit(has_reserve=False)
         self._run("BEGIN IMMEDIATE")
+
+    def open_reserve(self) -> None:
+        """Let the rest of this transaction use the reserve: a delete needs a little room before it makes any."""
+        self._limit(has_reserve=True)
 
     def commit(self) -> None:
         """Make everything since `begin` durable."""
@@ -85,6 +96,12 @@ class Transaction:
         if self._connection.in_transaction:
             self._run("ROLLBACK")
         self.reset(self._committed)
+
+    def _limit(self, *, has_reserve: bool) -> None:
+        if self._max_pages is not None and has_reserve != self._has_reserve:
+            pages = self._max_pages + (max(RESERVE_PAGES, self._max_pages // 20) if has_reserve else 0)
+            self._run(f"PRAGMA max_page_count = {pages}")
+            self._has_reserve = has_reserve
 
     def mark(self) -> Mark:
         """Return where the counters stand."""

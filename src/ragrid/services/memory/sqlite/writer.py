@@ -29,6 +29,7 @@ Work = Callable[[Transaction], Any]
 
 class _Job(NamedTuple):
     work: Work
+    makes_room: bool
     future: asyncio.Future[Any]
 
 
@@ -38,13 +39,14 @@ class Writer:
     `open_connection` is called again after a disk error: a store that fails recovers by itself.
     """
 
-    def __init__(self, open_connection: Callable[[], apsw.Connection]) -> None:
+    def __init__(self, open_connection: Callable[[], apsw.Connection], *, max_bytes: int | None = None) -> None:
         self._open = open_connection
+        self._max_bytes = max_bytes
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._waiting = 0
         self._is_closed = False
         self._connection: apsw.Connection | None = open_connection()
-        self._transaction = Transaction(self._connection)
+        self._transaction = Transaction(self._connection, max_bytes=max_bytes)
         self._thread = threading.Thread(target=self._run, name="memory-writer", daemon=True)
         self._thread.start()
 
@@ -58,15 +60,18 @@ class Writer:
         """Live memories after the last commit."""
         return self._transaction.committed_rows
 
-    def submit(self, work: Work) -> asyncio.Future[Any]:
-        """Queue `work`; the future ends after its commit. Raises StoreBusyError or StoreBrokenError at once."""
+    def submit(self, work: Work, *, makes_room: bool = False) -> asyncio.Future[Any]:
+        """Queue `work`; the future ends after its commit. Raises StoreBusyError or StoreBrokenError at once.
+
+        What `makes_room` comes last in its commit, and may use the reserve of a full store.
+        """
         if self._is_closed:
             raise StoreBrokenError("the store is closing; send the request again")
         if self._waiting >= QUEUE_LIMIT:
             raise StoreBusyError(f"{self._waiting} writes are waiting, wanted under {QUEUE_LIMIT}; try again soon")
         future = asyncio.get_running_loop().create_future()
         self._waiting += 1
-        self._queue.put(_Job(work, future))
+        self._queue.put(_Job(work, makes_room, future))
         return future
 
     def close(self) -> None:
@@ -120,14 +125,18 @@ class Writer:
         connection = self._connect()
         transaction = self._transaction
         transaction.begin()
-        results = [_run_one(connection, job.work, transaction) for job in batch]
+        results = [None if job.makes_room else _run_one(connection, job.work, transaction) for job in batch]
+        for number, job in enumerate(batch):
+            if job.makes_room:
+                transaction.open_reserve()
+                results[number] = _run_one(connection, job.work, transaction)
         transaction.commit()
         return results
 
     def _connect(self) -> apsw.Connection:
         if self._connection is None:
             self._connection = self._open()
-            self._transaction = Transaction(self._connection)
+            self._transaction = Transaction(self._connection, max_bytes=self._max_bytes)
         return self._connection
 
     def _roll_back(self) -> None:
