@@ -49,7 +49,7 @@ FAKE_UID=0 exec "$@"
 EVERYTHING = (
     *("ca-certificates", "nginx", "libnginx-mod-http-lua", "lua-cjson", "etcd-server", "prometheus"),
     *("prometheus-node-exporter", "python3", "python3-venv"),
-    *("etcd-client", "iproute2", "procps", "wrk"),
+    *("curl", "debian-archive-keyring", "openssl", "shellcheck", "wrk"),
 )
 
 
