@@ -42,6 +42,10 @@ READINESS_TIMEOUT_S = 5.0
 #: What a request is counted under when the caller went away before there was an answer (nginx writes the same).
 CLIENT_GONE = 499
 
+#: A 404 repeats this much of the path, characters.
+PATH_SHOWN = 200
+
+_STOPPING = Problem(503, "stopping", "this part is being stopped; try again", headers={"Retry-After": "1"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _CODES = {404: "not-found", 405: "method-not-allowed"}
 
@@ -104,6 +108,11 @@ class Observed:
             await self._app(scope, receive, counting_send)
         except ClientDisconnect:
             pass
+        except asyncio.CancelledError:
+            # Only the server cancels: the time to finish after SIGTERM is over. Nothing runs after this in its task.
+            if status != CLIENT_GONE:
+                raise
+            await _STOPPING.response(request_id=request_id_of(scope))(scope, receive, counting_send)
         except Exception as error:  # the boundary of a request: the service lives on
             if status != CLIENT_GONE:
                 # Half an answer is out: the server logs this and cuts the connection, so nobody takes it for whole.
@@ -145,7 +154,9 @@ def _problem_of(error: Exception, scope: Scope) -> Problem | None:
             return error
         case HTTPException():
             code = _CODES.get(error.status_code, "refused")
-            detail = f"{scope['method']} {scope['path']}: {error.detail.lower()}; see the API documentation"
+            detail = (
+                f"{scope['method']} {scope['path'][:PATH_SHOWN]}: {error.detail.lower()}; see the API documentation"
+            )
             return Problem(error.status_code, code, detail, headers=error.headers)
         case AuthError():
             return Problem(403, "forbidden", str(error))

@@ -64,8 +64,8 @@ def test_a_retired_key_can_never_sign_again(desk: Desk) -> None:
     private = desk.issuer.keyring.pairs[old].private_jwk
     assert private is not None
     desk.clock.advance(DAY_S)
-    assert desk.issuer.tend()
-    assert not desk.issuer.tend()
+    assert desk.issuer.keys.tend()
+    assert not desk.issuer.keys.tend()
     assert desk.issuer.keyring.pairs[old].private_jwk is None
     secret = json.loads(private)["d"].encode()
     for path in (desk.folder / "data").iterdir():
@@ -74,11 +74,11 @@ def test_a_retired_key_can_never_sign_again(desk: Desk) -> None:
 
 def test_rotation_on_demand_and_a_leaked_key(desk: Desk) -> None:
     first = desk.token("ada").access_token
-    desk.issuer.rotate_now(drop_current=False, by="root")
+    desk.issuer.keys.rotate_now(drop_current=False, by="root")
     second = desk.token("ada").access_token
     verifier = desk.verifier(desk.issuer.keyring.jwks)
     assert verifier.verify(first).subject == verifier.verify(second).subject == "ada"
-    desk.issuer.rotate_now(drop_current=True, by="root")
+    desk.issuer.keys.rotate_now(drop_current=True, by="root")
     with pytest.raises(InvalidTokenError):
         desk.verifier(desk.issuer.keyring.jwks).verify(second)
     assert desk.verifier(desk.issuer.keyring.jwks).verify(first).subject == "ada"
@@ -211,15 +211,15 @@ def test_the_services_own_verifier_knows_what_was_revoked(desk: Desk) -> None:
 
 
 def test_a_client_is_made_used_and_deleted_with_its_tokens(desk: Desk) -> None:
-    secret = desk.issuer.create_client("bob", tenant="team", roles=("writer",), by="root")
+    secret = desk.issuer.clientele.create("bob", tenant="team", roles=("writer",), by="root")
     assert len(secret) == 43
     with pytest.raises(ConflictError):
-        desk.issuer.create_client("bob", tenant="team", roles=("writer",), by="root")
+        desk.issuer.clientele.create("bob", tenant="team", roles=("writer",), by="root")
     desk.start()
     token = desk.issuer.issue(PLAIN, desk.issuer.authenticate(Credentials("bob", secret))).access_token
     assert desk.verifier(desk.issuer.keyring.jwks).verify(token).tenant == "team"
-    assert desk.issuer.delete_client("bob", by="root")
-    assert not desk.issuer.delete_client("bob", by="root")
+    assert desk.issuer.clientele.delete("bob", by="root")
+    assert not desk.issuer.clientele.delete("bob", by="root")
     assert desk.issuer.introspect(token, desk.client("root")) == {"active": False}
     with pytest.raises(OAuthError):
         desk.issuer.authenticate(Credentials("bob", secret))
@@ -227,7 +227,7 @@ def test_a_client_is_made_used_and_deleted_with_its_tokens(desk: Desk) -> None:
 
 
 def test_secrets_are_stored_as_hashes_only(desk: Desk) -> None:
-    secret = desk.issuer.create_client("bob", tenant="team", roles=("writer",), by="root")
+    secret = desk.issuer.clientele.create("bob", tenant="team", roles=("writer",), by="root")
     desk.token("ada")
     for path in (desk.folder / "data").iterdir():
         content = path.read_bytes()
@@ -240,7 +240,7 @@ def test_secrets_are_stored_as_hashes_only(desk: Desk) -> None:
 
 def test_a_declared_client_is_not_deleted_by_hand(desk: Desk) -> None:
     with pytest.raises(ConflictError, match="declared in the settings"):
-        desk.issuer.delete_client("ada", by="root")
+        desk.issuer.clientele.delete("ada", by="root")
 
 
 def test_unchanged_settings_change_nothing(desk: Desk) -> None:
@@ -297,4 +297,4 @@ def test_a_short_secret_is_refused(desk: Desk) -> None:
 def test_the_probe_signs_verifies_and_reads(desk: Desk) -> None:
     assert desk.issuer.probe() == {"clients": 3, "kid": desk.issuer.keyring.current.kid, "revocations": 0}
     desk.clock.advance(100)
-    assert desk.issuer.key_age_s() == 100
+    assert desk.issuer.keys.age_s() == 100

@@ -75,7 +75,13 @@ async def half(request: Request) -> Response:
     return StreamingResponse(parts())
 
 
+async def forever(request: Request) -> Response:
+    await asyncio.Event().wait()
+    return Response()
+
+
 ROUTES = [
+    Route("/forever", forever),
     Route("/who", who),
     Route("/administer", administer),
     Route("/orders", order, methods=["POST"]),
@@ -245,6 +251,15 @@ async def test_the_size_of_a_body_is_bounded(size_bytes: int, status: int) -> No
     assert (announced.status_code, streamed.status_code) == (status, status)
     if status == 413:
         assert announced.json()["limit_bytes"] == 1000
+
+
+async def test_a_request_cut_by_the_end_of_the_service_may_be_tried_again() -> None:
+    async with client() as http:
+        request = asyncio.create_task(http.get("/forever", headers=GOOD))
+        await asyncio.sleep(0.01)
+        request.cancel()
+        answer = await request
+    assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "stopping", "1")
 
 
 async def test_a_caller_who_goes_away_is_no_error(caplog: pytest.LogCaptureFixture) -> None:

@@ -68,7 +68,7 @@ class AdminEndpoints:
         self._check(wanted)
         try:
             secret = await self._desk.do(
-                self._issuer.create_client,
+                self._issuer.clientele.create,
                 wanted.client_id,
                 tenant=wanted.tenant,
                 roles=wanted.roles,
@@ -83,7 +83,7 @@ class AdminEndpoints:
         claims = require(request, ADMIN_PERMISSION)
         client_id = request.path_params["client_id"]
         try:
-            if not await self._desk.do(self._issuer.delete_client, client_id, by=claims.client_id):
+            if not await self._desk.do(self._issuer.clientele.delete, client_id, by=claims.client_id):
                 raise Problem(404, "unknown-client", f"no client is called {client_id!r}; GET {PREFIX}/clients")
         except ConflictError as error:
             raise Problem(409, "client-declared", str(error)) from error
@@ -99,7 +99,7 @@ class AdminEndpoints:
     async def _rotate(self, request: Request) -> Response:
         claims = require(request, ADMIN_PERMISSION)
         wanted = await read_json(request, Rotation)
-        await self._desk.do(self._issuer.rotate_now, drop_current=wanted.drop_current, by=claims.client_id)
+        await self._desk.do(self._issuer.keys.rotate_now, drop_current=wanted.drop_current, by=claims.client_id)
         keys = [{"kid": record.kid, "state": record.state} for record in self._issuer.keyring.records]
         return _answer({"keys": keys})
 

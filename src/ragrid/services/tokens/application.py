@@ -59,7 +59,7 @@ def _application(settings: TokensSettings, *, store: Store, issuer: Issuer, held
     async def readiness() -> Mapping[str, Any]:
         return await desk.do(issuer.probe)
 
-    KEY_AGE.set_function(issuer.key_age_s)
+    KEY_AGE.set_function(issuer.keys.age_s)
     REVOCATIONS.set_function(lambda: len(issuer.revoked))
     oauth = OAuthEndpoints(settings, issuer, desk).routes()
     admin = AdminEndpoints(issuer, desk, known_roles=settings.roles).routes()

@@ -1,0 +1,72 @@
+"""Keeps the signing keys: loads them, rotates them in time, and stores every change before it is used."""
+
+import logging
+
+from ragrid.identity.keys import FixedKeys
+from ragrid.services.tokens import rotation
+from ragrid.services.tokens.keyring import Keyring, make_pair, stored
+from ragrid.services.tokens.store import AuditEvent, Store
+from ragrid.spec.settings import TokensSettings
+from ragrid.system.clock import Clock
+
+logger = logging.getLogger(__name__)
+
+
+class KeyKeeper:
+    """The keys of the running service: `keyring` signs and publishes, `published` is what verifiers see."""
+
+    def __init__(self, settings: TokensSettings, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        longest_s = max(settings.access_token_s, settings.service_token_s)
+        self._schedule = rotation.schedule_for(settings.key_rotation_s, longest_token_s=longest_s)
+        self.keyring = self._load()
+        self.published = FixedKeys(self.keyring.verification_keys())
+
+    def tend(self) -> bool:
+        """Do what the schedule asks for now; return whether the keys changed."""
+        spares = {pair.kid: pair for pair in (make_pair(), make_pair())}
+        first, second = spares
+        records = rotation.advance(self.keyring.records, self._clock.now_s(), self._schedule, (first, second))
+        if records == self.keyring.records:
+            return False
+        self._use(Keyring(stored(records, {**self.keyring.pairs, **spares})), by="schedule")
+        return True
+
+    def rotate_now(self, *, drop_current: bool, by: str) -> None:
+        """Sign with the next key at once; `drop_current` also ends every token that the current one signed."""
+        spare = make_pair()
+        now_s = self._clock.now_s()
+        records = rotation.promote_now(self.keyring.records, now_s, spare.kid, drop_current=drop_current)
+        self._use(Keyring(stored(records, {**self.keyring.pairs, spare.kid: spare})), by=by)
+
+    def age_s(self) -> float:
+        """Return for how long the current key has been signing, seconds."""
+        return max(0.0, self._clock.now_s() - (self.keyring.current.activated_s or 0.0))
+
+    def _load(self) -> Keyring:
+        found = self._store.keys()
+        pairs = {key.pair.kid: key.pair for key in found}
+        pairs |= (spares := {pair.kid: pair for pair in (make_pair(), make_pair())})
+        first, second = spares
+        known = rotation.ordered(key.record for key in found)
+        records = rotation.advance(known, self._clock.now_s(), self._schedule, (first, second))
+        keyring = Keyring(stored(records, pairs))
+        if records != known:
+            self._save(keyring, by="start")
+        return keyring
+
+    def _use(self, keyring: Keyring, *, by: str) -> None:
+        self._save(keyring, by=by)
+        self.keyring = keyring
+        self.published.replace(keyring.verification_keys())
+
+    def _save(self, keyring: Keyring, *, by: str) -> None:
+        states = {record.kid: record.state for record in keyring.records}
+        with self._store.change():
+            self._store.replace_keys(stored(keyring.records, keyring.pairs))
+            self._store.audit(
+                AuditEvent(at_s=self._clock.now_s(), event="keys-changed", details={"by": by, "keys": states})
+            )
+        self._store.scrub()
+        logger.info("signing keys changed", extra={"by": by, "keys": states})
