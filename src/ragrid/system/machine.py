@@ -37,9 +37,9 @@ class Distribution:
 
 
 def nearest_existing(path: Path) -> Path:
-    """Return `path` or its closest ancestor that exists."""
+    """Return `path` or its closest ancestor that exists, as far as we may see."""
     path = path.absolute()
-    return next(one for one in (path, *path.parents) if one.exists())
+    return next(one for one in (path, *path.parents) if os.path.exists(one))  # noqa: PTH110 - Path.exists may raise
 
 
 def disk_free_bytes(path: Path) -> int:

@@ -1,8 +1,10 @@
 """TCP ports: who listens where, and what to say to a person whose port is taken."""
 
+import contextlib
 import errno
 import ipaddress
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import psutil
@@ -90,6 +92,16 @@ def require_free(key: str, host: str, port: int) -> None:
     """Raise RagridError, saying who holds `host`:`port` and how to choose another, unless it is free."""
     if not is_free(host, port):
         raise RagridError(taken_text(key, host, port, holder_of(port, host)))
+
+
+def with_descendants(pids: Iterable[int]) -> frozenset[int]:
+    """Return `pids` and every process below them; those that have ended meanwhile are left out."""
+    found: set[int] = set()
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            found |= {pid, *(child.pid for child in process.children(recursive=True))}
+    return frozenset(found)
 
 
 def overlaps(one: str, other: str) -> bool:
