@@ -5,7 +5,7 @@ import base64
 import json
 import logging
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from ragrid.errors import ConflictError, LeaseLostError, MissingError, UnreachableError, UsageError
@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 #: Longest wait of one blocking query, seconds. Short, so that a hung agent is noticed; Consul adds up to a sixteenth:
 #: https://developer.hashicorp.com/consul/api-docs/features/blocking
 POLL_WAIT_S = 5.0
+#: How long a change may take from the agent to the catalog, seconds; measured: milliseconds, more under load.
+SETTLE_S = 10.0
 #: Consul's shortest time after which a critical service is taken out of the catalog altogether (it is not listed
 #: from the moment it is critical): https://developer.hashicorp.com/consul/api-docs/agent/check
 _FORGET_AFTER = "1m"
@@ -53,7 +55,7 @@ class ConsulRegistry:
         await self._put("/v1/agent/service/register", self._registration(lease), params)
         # A service that is registered again keeps its check's old state, also a critical one: pass the new check.
         _wanted(await self._http.call("PUT", f"/v1/agent/check/pass/service:{self._id(instance)}"), _OK)
-        await self._settled(lambda leases: lease.lease_id in leases)
+        await self._settled(lease, is_listed=True)
         return lease
 
     async def renew(self, lease: Lease) -> None:
@@ -71,7 +73,7 @@ class ConsulRegistry:
             return
         answer = await self._http.call("PUT", f"/v1/agent/service/deregister/{self._id(lease.instance)}")
         _wanted(answer, _OK, _NOT_FOUND)
-        await self._settled(lambda leases: lease.lease_id not in leases)
+        await self._settled(lease, is_listed=False)
 
     async def list(self) -> Snapshot:
         """Return every live instance, sorted by service and instance id."""
@@ -147,27 +149,26 @@ class ConsulRegistry:
         checks = _wanted(await self._http.call("GET", "/v1/agent/checks", params={"filter": wanted}), _OK)
         return any(one["Notes"] == lease.lease_id and one["Status"] == "passing" for one in checks.values())
 
-    async def _query(self, index: int, wait_s: float = POLL_WAIT_S) -> Answer:
-        params = {"passing": "true"}
+    async def _query(self, index: int, *, only: str | None = None) -> Answer:
+        """Ask for the live entries of our service; blocks for up to POLL_WAIT_S while the index is still `index`."""
+        params = {"passing": "true", **({"filter": only} if only else {})}
         if index > 0:
-            params |= {"index": str(index), "wait": f"{round(wait_s * 1000)}ms"}
-        timeout_s = CALL_TIMEOUT_S + (wait_s * 17 / 16 if index > 0 else 0.0)
+            params |= {"index": str(index), "wait": f"{round(POLL_WAIT_S * 1000)}ms"}
+        timeout_s = CALL_TIMEOUT_S + (POLL_WAIT_S * 17 / 16 if index > 0 else 0.0)
         answer = await self._http.call("GET", f"/v1/health/service/{self._service}", params=params, timeout_s=timeout_s)
         _wanted(answer, _OK)
         return answer
 
-    async def _settled(self, done: Callable[[set[str]], bool]) -> None:
+    async def _settled(self, lease: Lease, *, is_listed: bool) -> None:
         """Wait until the agent's change has reached the catalog, which is where everybody reads."""
+        only = f'Service.Meta.ragrid_lease == "{lease.lease_id}"'
+        index = 0
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                index = 0
-                while True:
-                    answer = await self._query(index, wait_s=1.0)
-                    if done({one["Service"]["Meta"].get("ragrid_lease", "") for one in answer.body}):
-                        return
+            async with asyncio.timeout(SETTLE_S):
+                while bool((answer := await self._query(index, only=only)).body) != is_listed:
                     index = _index(answer)
         except TimeoutError as error:
-            message = f"consul: the catalog did not take a change over within {CALL_TIMEOUT_S:g} s; is there a leader?"
+            message = f"consul: the catalog did not take a change over within {SETTLE_S:g} s; is there a leader?"
             raise UnreachableError(message) from error
 
     def _snapshot(self, answer: Answer) -> Snapshot:
