@@ -13,7 +13,7 @@ from pathlib import Path
 from ragrid.errors import RagridError
 from ragrid.system import machine
 from ragrid.system.clock import Clock, SystemClock
-from ragrid.system.ports import ListeningSocket, is_free, listening_sockets, overlaps, taken_text
+from ragrid.system.ports import ListeningSocket, is_free, listening_sockets, overlaps, taken_text, with_descendants
 from ragrid.verify.finding import Finding, verdict
 from ragrid.verify.software import (
     LIBRARIES,
@@ -53,7 +53,7 @@ class WantedPort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
-    """What one grid wants of the machine. Ports that processes of `own_pids` hold are the grid's own."""
+    """What one grid wants of the machine. Ports that `own_pids` or their children hold are its own."""
 
     state_directory: Path
     ports: tuple[WantedPort, ...] = ()
@@ -65,12 +65,10 @@ class Requirements:
 
 def examine(requirements: Requirements, clock: Clock | None = None) -> tuple[Finding, ...]:
     """Look at everything and return the findings, in the order in which they are best mended; takes about a second."""
-    return tuple(
-        (
-            *_software(requirements),
-            *_machine(requirements.state_directory, clock or SystemClock()),
-            *_ports(requirements),
-        )
+    return (
+        *_software(requirements),
+        *_machine(requirements.state_directory, clock or SystemClock()),
+        *_ports(requirements),
     )
 
 
@@ -90,7 +88,7 @@ def judge_disk(free_bytes: int, directory: Path) -> Finding:
         "disk",
         seen=f"{_gigabytes(free_bytes)} free for {directory}",
         wanted=f"{_gigabytes(DISK_WARN_BYTES)} or more, never under {_gigabytes(DISK_FAIL_BYTES)}",
-        fix=f"free some space (`du -xh --max-depth=1 {machine.nearest_existing(directory)}`), or choose another --state DIR",
+        fix="free some space (`du -xh --max-depth=1 /` shows where it is), or choose another --state DIR",
         status="fail" if free_bytes < DISK_FAIL_BYTES else "warn" if low else "ok",
     )
 
@@ -152,7 +150,7 @@ def judge_state_path(directory: Path) -> Finding:
 
 def judge_state_writable(directory: Path, *, is_writable: bool, is_directory: bool) -> Finding:
     """Judge whether the state directory can be written, or made."""
-    seen = "can be written" if is_writable else "cannot be written" if is_directory else "is no directory"
+    seen = "is no directory" if not is_directory else "can be written" if is_writable else "cannot be written"
     return verdict(
         "state directory",
         seen=f"{directory} {seen}",
@@ -187,6 +185,7 @@ def _ports(requirements: Requirements) -> Iterator[Finding]:
     if not requirements.ports:
         return
     listening = listening_sockets()
+    own_pids = with_descendants(requirements.own_pids)
     for wanted in requirements.ports:
         name = f"port {wanted.port} ({wanted.key})"
         try:
@@ -199,7 +198,7 @@ def _ports(requirements: Requirements) -> Iterator[Finding]:
             yield Finding(name, "ok", f"free on {wanted.host}", "free, or the grid's own")
             continue
         holders = [one for one in listening if one.port == wanted.port and overlaps(one.host, wanted.host)]
-        yield judge_port(wanted, holders[0] if holders else None, requirements.own_pids)
+        yield judge_port(wanted, holders[0] if holders else None, own_pids)
 
 
 def _gigabytes(size_bytes: int) -> str:
