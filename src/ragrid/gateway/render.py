@@ -21,7 +21,9 @@ UPSTREAM_IDLE_S = 4
 UPSTREAM_IDLE_CONNECTIONS = 64
 
 #: Statuses that nginx makes by itself and that the caller gets as problem+json.
-_NGINX_ERRORS = "400 401 403 404 405 408 413 414 429 494 495 496 497 500 502 503 504"
+_NGINX_ERRORS = "401 403 404 405 408 413 429 500 502 503 504"
+#: Of requests that nginx could not even read: there is no address then, and a named location would need one.
+_NGINX_UNREADABLE = "400 414 494 495 496 497"
 
 
 def render_nginx(config: GatewayConfig) -> dict[str, bytes]:
@@ -218,6 +220,7 @@ server {{
     set $ragrid_peer "";
     add_header X-Request-Id $request_id always;
     error_page {_NGINX_ERRORS} @problem;
+    error_page {_NGINX_UNREADABLE} /unreadable;
     limit_req zone=requests burst={config.limits.burst} nodelay;
     limit_conn concurrent {config.limits.concurrent};
 {_indented(_proxy_settings(), 4)}
@@ -226,6 +229,11 @@ server {{
 {locations}
     location / {{
         rewrite_by_lua_block {{ edge.rewrite_unknown() }}
+        log_by_lua_block {{ edge.log("none") }}
+    }}
+    location = /unreadable {{
+        internal;
+        content_by_lua_block {{ require("problem").from_nginx() }}
         log_by_lua_block {{ edge.log("none") }}
     }}
     location @problem {{

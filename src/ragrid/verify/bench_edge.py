@@ -276,8 +276,9 @@ function init() requests = {{ {requests} }} end
 function request() turn = turn % #requests + 1; return requests[turn] end
 function done(summary, latency)
   local e = summary.errors
+  local errors = e.connect + e.read + e.write + e.status + e.timeout
   print(string.format('{{"requests":%d,"duration_us":%d,"p50_us":%d,"p99_us":%d,"errors":%d}}', summary.requests,
-    summary.duration, latency:percentile(50), latency:percentile(99), e.connect + e.read + e.write + e.status + e.timeout))
+    summary.duration, latency:percentile(50), latency:percentile(99), errors))
 end
 """
 

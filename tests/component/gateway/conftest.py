@@ -1,7 +1,9 @@
 """A real nginx with the rendered edge, small real backends behind it, and a signer of tokens."""
 
+import contextlib
 import http.server
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -18,7 +20,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from ragrid.gateway.config import EdgeService, GatewayConfig, HealthChecks, Limits
+from ragrid.gateway.config import EdgeService, GatewayConfig
 from ragrid.gateway.launch import nginx_command, prepare_for
 from ragrid.gateway.lua import LUA_DIRECTORY
 from ragrid.gateway.render import render_nginx
@@ -164,8 +166,37 @@ class Backend:
         self.server.server_close()
 
 
-def endpoint(backend_port: int, **changes: Any) -> Endpoint:
-    return Endpoint(**{"id": f"i{backend_port}", "host": "127.0.0.1", "port": backend_port, **changes})
+def _endpoint(port: int, **changes: Any) -> Endpoint:
+    return Endpoint(**{"id": f"i{port}", "host": "127.0.0.1", "port": port, **changes})
+
+
+@pytest.fixture
+def endpoint() -> Callable[..., Endpoint]:
+    """Describes a backend on a port of this machine."""
+    return _endpoint
+
+
+@pytest.fixture(name="wait_until")
+def wait_until_fixture() -> Callable[..., Any]:
+    """Waits for a condition with a deadline."""
+    return wait_until
+
+
+def _raw_request(port: int, *lines: str) -> tuple[int, str]:
+    """Send exactly these header lines; return status and the whole answer."""
+    text = "\r\n".join((*lines, "Host: localhost", "Connection: close", "", ""))
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(text.encode("latin-1"))
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    return int(answer.split(b" ", 2)[1]), answer.decode(errors="replace")
+
+
+@pytest.fixture(scope="session")
+def raw_request() -> Callable[..., tuple[int, str]]:
+    """Speaks HTTP/1.1 without a client that would mend it."""
+    return _raw_request
 
 
 @dataclass
@@ -177,6 +208,7 @@ class Edge:
     signer: Signer
     process: subprocess.Popen[bytes] | None = None
     version: int = 0
+    backend: Any = None
 
     @property
     def url(self) -> str:
@@ -250,14 +282,37 @@ def signer() -> Signer:
     return Signer()
 
 
-@pytest.fixture
-def short_directory() -> Iterator[Path]:
-    """Unix sockets need short names."""
+@contextlib.contextmanager
+def _short_directory() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(dir="/tmp", prefix="edge"))
     try:
         yield directory
     finally:
         shutil.rmtree(directory)
+
+
+def _config(directory: Path, **changes: Any) -> GatewayConfig:
+    http_port, metrics_port = free_ports(2)
+    settings: dict[str, Any] = {
+        "issuer": ISSUER,
+        "http_port": http_port,
+        "metrics_port": metrics_port,
+        "run_directory": directory / "run",
+        "log_directory": directory / "log",
+        "lua_directory": LUA_DIRECTORY,
+        "admin_socket": directory / "run" / "admin.sock",
+        "state_file": directory / "state.json",
+        "services": tuple(EdgeService(name=name) for name in sorted(POLICY)),
+        "user": "root" if os.geteuid() == 0 else None,
+    }
+    return GatewayConfig(**(settings | changes))
+
+
+@pytest.fixture
+def short_directory() -> Iterator[Path]:
+    """Unix sockets need short names."""
+    with _short_directory() as directory:
+        yield directory
 
 
 @pytest.fixture
@@ -266,28 +321,9 @@ def edges(short_directory: Path, signer: Signer) -> Iterator[EdgeFactory]:
     started: list[Edge] = []
 
     def start(**changes: Any) -> Edge:
-        http_port, metrics_port = free_ports(2)
-        config = GatewayConfig(
-            **{
-                "issuer": ISSUER,
-                "http_port": http_port,
-                "metrics_port": metrics_port,
-                "run_directory": short_directory / "run",
-                "log_directory": short_directory / "log",
-                "lua_directory": LUA_DIRECTORY,
-                "admin_socket": short_directory / "run" / "admin.sock",
-                "state_file": short_directory / "state.json",
-                "services": tuple(EdgeService(name=name) for name in sorted(POLICY)),
-                "limits": Limits(),
-                "health": HealthChecks(),
-                "user": "root",
-                **changes,
-            }
-        )
-        one = Edge(config, short_directory, signer)
-        started.append(one)
-        one.start()
-        return one
+        started.append(Edge(_config(short_directory, **changes), short_directory, signer))
+        started[-1].start()
+        return started[-1]
 
     try:
         yield start
@@ -312,10 +348,32 @@ def backends() -> Iterator[Callable[..., Backend]]:
             one.stop()
 
 
+def _with_one_backend(edge: Edge, backend: Backend) -> Edge:
+    edge.backend = backend
+    edge.push({name: [_endpoint(backend.port)] for name in POLICY})
+    return edge
+
+
 @pytest.fixture
 def edge(edges: EdgeFactory, backends: Callable[..., Backend]) -> Edge:
-    """An edge with one backend behind every service."""
-    one = edges()
-    one.backend = backends("only")  # type: ignore[attr-defined]  # a convenience of the tests
-    one.push({name: [endpoint(one.backend.port)] for name in POLICY})  # type: ignore[attr-defined]  # as above
-    return one
+    """An edge with one backend behind every service, for a test that changes its state."""
+    return _with_one_backend(edges(), backends("only"))
+
+
+@pytest.fixture(scope="module")
+def module_edge() -> Iterator[Edge]:
+    """The same for tests that only ask."""
+    with _short_directory() as directory:
+        one, backend = Edge(_config(directory), directory, Signer()), Backend("only")
+        try:
+            one.start()
+            yield _with_one_backend(one, backend)
+        finally:
+            one.stop()
+            backend.stop()
+
+
+@pytest.fixture
+def ports() -> Callable[[int], list[int]]:
+    """Finds ports that were free a moment ago."""
+    return free_ports

@@ -13,12 +13,13 @@ local _M = {}
 local COUNT_TTL_S = 600
 -- A request that kills each instance it meets must not meet them all.
 local MOST_RETRIES = 2
+-- "No live upstream": nginx answers 502. (ngx.ERROR would make it 500.)
+local NGX_BUSY = -3
 
 local counts_dict = ngx.shared.ragrid_connections
 local counts = {}  -- address -> connections of this worker
 local pools = {}   -- service -> {endpoints = all, available = to choose from}
 local balances = {} -- service -> "least_conn" | "round_robin"
-local turn = 0
 
 function _M.load(services)
     for name, service in pairs(services) do
@@ -68,26 +69,12 @@ local function connections(address)
     return total
 end
 
-local function least_connected(available, tried)
-    local best, least
-    turn = turn + 1
-    for step = 1, #available do
-        local endpoint = available[(turn + step) % #available + 1] -- ties go round
-        if not (tried and tried[endpoint.address]) then
-            local load = (connections(endpoint.address) + 1) / endpoint.weight
-            if not least or load < least then
-                best, least = endpoint, load
-            end
-        end
-    end
-    return best
-end
-
 -- Smooth weighted round robin: everybody gains its weight, the richest is chosen and pays the sum.
-local function next_in_turn(available, tried)
+local function next_in_turn(candidates, tried)
     local best
     local sum = 0
-    for _, endpoint in ipairs(available) do
+    for index = 1, #candidates do
+        local endpoint = candidates[index]
         if not (tried and tried[endpoint.address]) then
             endpoint.credit = (endpoint.credit or 0) + endpoint.weight
             sum = sum + endpoint.weight
@@ -100,6 +87,24 @@ local function next_in_turn(available, tried)
         best.credit = best.credit - sum
     end
     return best
+end
+
+-- Fewest connections for its weight; those that are equal take turns.
+local function least_connected(available, tried)
+    local least
+    local equal = {}
+    for index = 1, #available do
+        local endpoint = available[index]
+        if not (tried and tried[endpoint.address]) then
+            local load = connections(endpoint.address) / endpoint.weight
+            if not least or load < least then
+                least, equal = load, { endpoint }
+            elseif load == least then
+                equal[#equal + 1] = endpoint
+            end
+        end
+    end
+    return next_in_turn(equal)
 end
 
 local function count(address, change)
@@ -115,7 +120,7 @@ end
 
 -- Refuses to go on with a request; nginx then answers 502.
 local function give_up()
-    return ngx.exit(ngx.ERROR)
+    return ngx.exit(NGX_BUSY)
 end
 
 -- The outcome of the try before this one. Returns false when the request may not be sent again.

@@ -1,0 +1,403 @@
+"""Where requests go: endpoints by push, balancing, failover, hung instances, streams, restarts, the admin socket."""
+
+import collections
+import concurrent.futures
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from ragrid.gateway.config import EdgeService, Limits
+from ragrid.gateway.routes import POLICY
+from ragrid.gateway.state import ServiceState, dump_state
+
+READ = "/memory/v1/collections/c/records/1"
+
+
+class Load:
+    """Requests in a loop from several threads until the block ends; `statuses` and `errors` say what came of them."""
+
+    def __init__(self, edge: Any, method: str, path: str, threads: int = 4) -> None:
+        self._edge, self._method, self._path, self._threads = edge, method, path, threads
+        self._stop = threading.Event()
+        self.statuses: collections.Counter[int] = collections.Counter()
+        self.errors: list[str] = []
+
+    def _run(self) -> None:
+        bearer = self._edge.signer.bearer()
+        with httpx.Client(base_url=self._edge.url, headers=bearer, timeout=20) as client:
+            while not self._stop.is_set():
+                try:
+                    self.statuses[client.request(self._method, self._path).status_code] += 1
+                except httpx.HTTPError as error:
+                    self.errors.append(repr(error))
+
+    def __enter__(self) -> "Load":
+        self._workers = [threading.Thread(target=self._run) for _ in range(self._threads)]
+        for worker in self._workers:
+            worker.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for worker in self._workers:
+            worker.join()
+
+    def done(self) -> int:
+        return sum(self.statuses.values())
+
+
+def test_endpoints_change_without_a_lost_request(edges: Any, backends: Any, endpoint: Any, wait_until: Any) -> None:
+    edge = edges()
+    both = [backends("a"), backends("b")]
+    edge.push({"memory": [endpoint(both[0].port)]})
+    with Load(edge, "POST", "/memory/v1/collections/c/records") as load:
+        for change in range(12):
+            before = load.done()
+            edge.push({"memory": [endpoint(both[change % 2].port)]})
+            wait_until(lambda before=before: load.done() > before + 20, "load goes on")
+    assert not load.errors
+    assert set(load.statuses) == {200}
+    assert load.done() > 200, "too little load to show anything"
+    assert all(len(one.seen()) > 20 for one in both)
+
+
+@pytest.mark.parametrize("balance", ["least_conn", "round_robin"])
+def test_requests_are_spread(edges: Any, backends: Any, endpoint: Any, balance: Any) -> None:
+    edge = edges(services=(EdgeService(name="memory", balance=balance),))
+    three = [backends(name) for name in "abc"]
+    edge.push({"memory": [endpoint(one.port, weight=2 if one.name == "a" else 1) for one in three]})
+    with httpx.Client(base_url=edge.url, headers=edge.signer.bearer()) as client:
+        for _ in range(60):
+            assert client.get(READ).status_code == 200
+    got = {one.name: len(one.seen()) for one in three}
+    assert min(got.values()) >= 10, got
+    if balance == "round_robin":
+        assert got["a"] >= 25, got  # weight 2 of 4, each worker counting for itself
+
+
+def test_least_connections_avoid_the_busy_one(edges: Any, backends: Any, endpoint: Any, wait_until: Any) -> None:
+    edge = edges(services=(EdgeService(name="vllm"),))
+    two = [backends("a"), backends("b")]
+    edge.push({"vllm": [endpoint(one.port) for one in two]})
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        streams = [
+            pool.submit(httpx.post, edge.url + "/v1/chat/completions", headers=edge.signer.bearer(), timeout=20)
+            for _ in range(4)
+        ]
+        try:
+            wait_until(lambda: sum(len(one.seen()) for one in two) == 4, "four streams have begun")
+            busy = {one.name: len(one.seen()) for one in two}
+            # two workers, each of which knows what the other one has open
+            assert set(busy.values()) <= {1, 2, 3}, busy
+        finally:
+            for one in two:
+                one.go_on.set()
+        assert all(stream.result().status_code == 200 for stream in streams)
+
+
+def test_a_draining_instance_gets_nothing_new(edges: Any, backends: Any, endpoint: Any) -> None:
+    edge = edges()
+    stays, drains = backends("stays"), backends("drains")
+    edge.push({"memory": [endpoint(stays.port), endpoint(drains.port, draining=True)]})
+    for _ in range(20):
+        assert httpx.get(edge.url + READ, headers=edge.signer.bearer()).json()["backend"] == "stays"
+    assert not drains.seen()
+    edge.push({"memory": [endpoint(drains.port, draining=True)]})
+    assert httpx.get(edge.url + READ, headers=edge.signer.bearer()).status_code == 200
+
+
+_BACKEND_PROGRAM = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def answer(self):
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path.endswith("/die"):
+            import os
+            os._exit(9)
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+    do_GET = do_POST = do_PUT = answer
+    def log_message(self, *_): pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+class Process:
+    """A backend in a process of its own, to be killed or stopped."""
+
+    def __init__(self, port: int, wait_until: Any) -> None:
+        self.port = port
+        self._wait_until = wait_until
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen([sys.executable, "-c", _BACKEND_PROGRAM, str(self.port)])
+        self._wait_until(lambda: httpx.get(f"http://127.0.0.1:{self.port}/").status_code == 200, "backend answers")
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+        self.process.kill()
+        self.process.wait(10)
+
+
+@pytest.fixture
+def processes(wait_until: Any) -> Any:
+    started: list[Process] = []
+
+    def start(port: int) -> Process:
+        started.append(Process(port, wait_until))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for one in started:
+            one.kill()
+
+
+def _instance_up(edge: Any, port: int) -> str:
+    marked = f'instance="i{port}"}} '
+    return str(next(line.rpartition(" ")[2] for line in edge.metrics().splitlines() if marked in line))
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", READ), ("POST", "/memory/v1/collections/c/search")])
+def test_a_killed_instance_costs_no_idempotent_request(
+    edges: Any, processes: Any, ports: Any, endpoint: Any, wait_until: Any, method: str, path: str
+) -> None:
+    edge = edges()
+    first, second = (processes(port) for port in ports(2))
+    edge.push({"memory": [endpoint(one.port) for one in (first, second)]})
+    with Load(edge, method, path) as load:
+        wait_until(lambda: load.done() > 50, "load runs")
+        first.kill()
+        before = load.done()
+        wait_until(lambda: load.done() > before + 100, "load goes on over the other one")
+        wait_until(lambda: _instance_up(edge, first.port) == "0", "the dead one is out")
+        first.start()
+        wait_until(lambda: _instance_up(edge, first.port) == "1", "it is back")
+    assert not load.errors
+    assert set(load.statuses) == {200}, (load.statuses, edge.log())
+
+
+def test_a_write_that_was_sent_is_not_sent_again(
+    edges: Any, processes: Any, backends: Any, ports: Any, endpoint: Any
+) -> None:
+    """At most once: the instance dies on the request, and no other one gets it. An idempotent route tries on."""
+    edge = edges(services=(EdgeService(name="memory", balance="round_robin"),))
+    fragile, sturdy = processes(ports(1)[0]), backends("sturdy")
+    edge.push({"memory": [endpoint(fragile.port, weight=1000), endpoint(sturdy.port)]})
+    answer = httpx.put(edge.url + "/memory/v1/collections/c/records/die", headers=edge.signer.bearer(), content=b"x")
+    assert (answer.status_code, answer.json()["code"]) == (502, "bad-gateway"), answer.text
+    assert not sturdy.seen()
+    # now it is down: nothing can be sent to it, so even a write goes to the other one
+    answer = httpx.put(edge.url + "/memory/v1/collections/c/records/2", headers=edge.signer.bearer(), content=b"x")
+    assert answer.status_code == 200, edge.log()
+
+
+def test_a_hung_instance_is_ejected_and_comes_back(
+    edges: Any, processes: Any, backends: Any, ports: Any, endpoint: Any, wait_until: Any
+) -> None:
+    edge = edges()
+    hangs, works = processes(ports(1)[0]), backends("works")
+    edge.push({"memory": [endpoint(hangs.port), endpoint(works.port)]})
+    hangs.process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: _instance_up(edge, hangs.port) == "0", "the hung one is out")
+    for _ in range(10):
+        assert httpx.get(edge.url + READ, headers=edge.signer.bearer()).json()["backend"] == "works"
+    hangs.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: _instance_up(edge, hangs.port) == "1", "it is back")
+
+
+def test_dead_instances_and_empty_pools_are_problems(edges: Any, ports: Any, endpoint: Any) -> None:
+    edge = edges()
+    bearer = edge.signer.bearer()
+    edge.push({"memory": [endpoint(ports(1)[0])]})
+    answer = httpx.get(edge.url + READ, headers=bearer)
+    assert (answer.status_code, answer.json()["code"]) == (502, "bad-gateway")
+    assert answer.headers["content-type"] == "application/problem+json"
+    answer = httpx.get(edge.url + "/v1/models", headers=bearer)
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+
+
+def test_before_any_state_it_is_503(edges: Any) -> None:
+    edge = edges()
+    answer = httpx.get(edge.url + READ, headers=edge.signer.bearer())
+    assert (answer.status_code, answer.json()["code"]) == (503, "no-state")
+    assert httpx.get(edge.metrics_url + "/readyz").status_code == 503
+    assert httpx.get(edge.url + "/health").status_code == 200
+
+
+def test_a_stream_is_passed_on_as_it_is_produced(edge: Any) -> None:
+    """The backend makes its second event only after the test has read the first."""
+    with httpx.stream("POST", edge.url + "/v1/chat/completions", headers=edge.signer.bearer(), timeout=20) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "data: 0"
+        edge.backend.go_on.set()
+        rest = [line for line in lines if line]
+    assert rest == [f"data: {number}" for number in range(1, 10)]
+
+
+def test_a_restart_needs_nothing_but_the_last_good_state(edges: Any, backends: Any, endpoint: Any) -> None:
+    edge = edges()
+    backend = backends()
+    state = edge.state({"memory": [endpoint(backend.port)]})
+    assert edge.put(dump_state(state)).status_code == 200
+    edge.config.state_file.write_bytes(dump_state(state))
+    edge.stop()
+    edge.start()  # nobody sends a state this time
+    assert httpx.get(edge.url + READ, headers=edge.signer.bearer()).status_code == 200
+    assert f"gateway_state_version {state.version}" in edge.metrics()
+    assert "gateway_state_age_seconds -1" in edge.metrics()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"version": 7}', b"\x00" * 100])
+def test_a_broken_last_state_is_503_until_a_good_one_comes(
+    edges: Any, backends: Any, endpoint: Any, short_directory: Any, content: bytes
+) -> None:
+    (short_directory / "state.json").write_bytes(content)
+    edge = edges()
+    assert httpx.get(edge.url + READ, headers=edge.signer.bearer()).status_code == 503
+    edge.push({"memory": [endpoint(backends().port)]})
+    assert httpx.get(edge.url + READ, headers=edge.signer.bearer()).status_code == 200
+
+
+def test_a_killed_nginx_can_be_started_again(edge: Any, endpoint: Any, wait_until: Any) -> None:
+    """Its workers go with it, and its socket is no obstacle."""
+    children = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(edge.process.pid)], capture_output=True, check=True, text=True
+    )
+    workers = [int(pid) for pid in children.stdout.split()]
+    assert len(workers) == edge.config.workers
+    edge.process.kill()
+    edge.process.wait(10)
+    wait_until(lambda: not any(_lives(pid) for pid in workers), "the workers are gone")
+    assert edge.config.admin_socket.exists()
+    edge.start()
+    edge.push({"memory": [endpoint(edge.backend.port)]})
+    assert httpx.get(edge.url + READ, headers=edge.signer.bearer()).status_code == 200
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _mutations(good: dict[str, Any]) -> dict[str, Any]:
+    def changed(**members: Any) -> dict[str, Any]:
+        return {**good, "version": good["version"] + 1, **members}
+
+    def endpoint_with(**members: Any) -> dict[str, Any]:
+        one = {**good["services"]["memory"]["endpoints"][0], **members}
+        return changed(services={"memory": {"endpoints": [one]}})
+
+    key = good["keys"][0]
+    return {
+        "not an object": [],
+        "no version": {name: value for name, value in good.items() if name != "version"},
+        "version a string": changed(version="9"),
+        "version a fraction": changed(version=9.5),
+        "no keys": changed(keys=[]),
+        "key not DER": changed(keys=[{**key, "spki": "AAAA"}]),
+        "key of another kind": changed(keys=[{**key, "alg": "RS256"}]),
+        "alg none": changed(keys=[{**key, "alg": "none"}]),
+        "key twice": changed(keys=[key, key]),
+        "port 0": endpoint_with(port=0),
+        "port 65536": endpoint_with(port=65536),
+        "host a name": endpoint_with(host="localhost"),
+        "host 1.2.3.999": endpoint_with(host="1.2.3.999"),
+        "weight 0": endpoint_with(weight=0),
+        "draining a string": endpoint_with(draining="no"),
+        "services a list of strings": changed(services={"memory": "x"}),
+        "roles a string": changed(roles="admin"),
+        "permission a number": changed(roles={"admin": [1]}),
+        "no revocations": changed(revoked=None),
+        "revoked a string": changed(revoked={"tokens": {"a": "b"}, "subjects": {}, "not_before": 0}),
+    }
+
+
+def test_a_wrong_state_is_refused_and_the_old_one_stays(edge: Any, endpoint: Any) -> None:
+    good = msgspec.to_builtins(edge.state({"memory": [endpoint(edge.backend.port)]}))
+    assert edge.put(json.dumps(good).encode()).status_code == 200
+    for name, wrong in _mutations(good).items():
+        answer = edge.put(json.dumps(wrong).encode())
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid-state"), name
+        assert answer.json()["detail"], name
+    for content in (b"", b"{", b"\xff\xfe"):
+        assert edge.put(content).status_code == 422
+    answer = edge.put(json.dumps({**good, "version": good["version"] - 1}).encode())
+    assert (answer.status_code, answer.json()["current_version"]) == (409, good["version"])
+    assert edge.put(json.dumps(good).encode()).json() == {"version": good["version"], "applied": False}
+    assert httpx.get(edge.url + READ, headers=edge.signer.bearer()).status_code == 200
+    assert f"gateway_state_refused_total {len(_mutations(good)) + 4}" in edge.metrics()
+
+
+def test_a_pool_is_emptied_only_when_that_is_confirmed(edge: Any, endpoint: Any) -> None:
+    bearer = edge.signer.bearer()
+    silent: tuple[dict[str, ServiceState], ...] = ({"memory": ServiceState(endpoints=())}, {})
+    for services in silent:
+        answer = edge.put(dump_state(msgspec.structs.replace(edge.state({}), services=services)))
+        assert "memory" in answer.json()["kept"]
+        assert httpx.get(edge.url + READ, headers=bearer).status_code == 200
+    confirmed = {"memory": ServiceState(endpoints=(), confirmed=True)}
+    answer = edge.put(dump_state(msgspec.structs.replace(edge.state({}), services=confirmed)))
+    assert "memory" not in answer.json()["kept"]
+    assert httpx.get(edge.url + READ, headers=bearer).status_code == 503
+
+
+def test_the_figures_name_service_route_and_class(edge: Any) -> None:
+    bearer = edge.signer.bearer()
+    for _ in range(3):
+        httpx.get(edge.url + READ, headers=bearer)
+    httpx.get(edge.url + READ)
+    httpx.post(edge.url + "/api/v2/tenants/other/databases/d/collections/c/query", headers=bearer)
+    time.sleep(1.2)  # the other worker hands its figures over once a second
+    figures = edge.metrics()
+    for line in (
+        'gateway_requests_total{service="memory",route="read",method="GET",status="2xx"} 3',
+        'gateway_requests_total{service="memory",route="read",method="GET",status="4xx"} 1',
+        'gateway_requests_total{service="chromadb",route="query",method="POST",status="4xx"} 1',
+        'gateway_request_duration_seconds_count{service="memory"} 4',
+        'gateway_request_duration_seconds_bucket{service="memory",le="+Inf"} 4',
+        'gateway_first_byte_seconds_count{service="memory"} 3',
+        'gateway_refused_total{service="memory",reason="401"} 1',
+        'gateway_refused_total{service="chromadb",reason="tenant"} 1',
+        'gateway_in_flight{service="memory"} 0',
+        "gateway_keys 1",
+    ):
+        assert line in figures.splitlines(), line
+    assert "ada" not in figures
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=figures, capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_a_caller_over_its_limit_is_429(edges: Any, backends: Any, endpoint: Any) -> None:
+    edge = edges(limits=Limits(requests_per_s=1, burst=2, concurrent=10))
+    edge.push({"memory": [endpoint(backends().port)]})
+    ada, grace = edge.signer.bearer(), edge.signer.bearer(sub="grace")
+    answers = [httpx.get(edge.url + READ, headers=ada) for _ in range(8)]
+    assert {one.status_code for one in answers} == {200, 429}
+    refused = next(one for one in answers if one.status_code == 429)
+    assert (refused.json()["code"], refused.headers["retry-after"]) == ("too-many-requests", "1")
+    assert httpx.get(edge.url + READ, headers=grace).status_code == 200
+
+
+def test_every_service_has_a_policy_and_a_place(module_edge: Any) -> None:
+    assert {one.name for one in module_edge.config.services} == set(POLICY)
+    assert os.stat(module_edge.config.run_directory).st_mode & 0o077 == 0  # noqa: PTH116 - the bits are the point
