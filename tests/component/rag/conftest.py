@@ -1,6 +1,7 @@
 """A real ChromaDB, and the rag service in this process in front of it."""
 
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from ragrid.inference.model_files import ensure_model
 from ragrid.services.rag.app import build
 from ragrid.spec.settings import EmbedderSettings, GeneratorSettings, Listen, RagSettings, TokenTrust
+from support.http_server import GridServer
 from support.rag_service import EXTRACTIVE, HASHING, Chroma, OpenRag, Rag
 from support.token_mint import ISSUER, TokenMint
 
@@ -66,3 +68,15 @@ def open_rag(tmp_path: Path) -> OpenRag:
             yield Rag(client, mint, tenant or f"tenant-{tmp_path.name}")
 
     return opened
+
+
+@pytest.fixture
+def model_server() -> Iterator[GridServer]:
+    """A server that answers as a model server would, byte for byte as the test says."""
+    one = GridServer()
+    thread = threading.Thread(target=one.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield one
+    one.server.shutdown()
+    one.server.server_close()
+    thread.join(5)
