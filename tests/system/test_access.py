@@ -2,6 +2,7 @@
 
 import chromadb
 import httpx
+import numpy as np
 import pytest
 from chromadb.config import Settings
 
@@ -78,8 +79,8 @@ def test_the_official_chromadb_client_works_unchanged(grid: RunningGrid, monkeyp
         settings=Settings(anonymized_telemetry=False),
     )
     collection = client.create_collection("system-test", embedding_function=None)
-    collection.add(ids=["a", "b"], embeddings=[[1.0, 0.0], [0.0, 1.0]], documents=["first", "second"])
-    found = collection.query(query_embeddings=[[0.9, 0.1]], n_results=1)
+    collection.add(ids=["a", "b"], embeddings=np.eye(2, dtype=np.float32), documents=["first", "second"])
+    found = collection.query(query_embeddings=np.array([[0.9, 0.1]], dtype=np.float32), n_results=1)
     assert found["documents"] == [["first"]]
     assert collection.count() == 2
     client.delete_collection("system-test")

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from ragrid.drivers.local.driver import SUPERVISOR, LocalDriver
 from ragrid.drivers.local.layout import open_layout
 from ragrid.drivers.local.part import Part, Port, Probe, Scrape
+from ragrid.drivers.local.supervisor import render_program
 from ragrid.plan.steps import Action, Step
 from ragrid.system import owned
 
@@ -66,13 +68,39 @@ def test_a_part_that_dies_is_started_again_and_its_children_are_ended(driver: Lo
     eventually(lambda: census(driver)["part"] == 2 and not before & pids(driver, "part"))
 
 
-def test_a_killed_supervisor_leaves_the_parts_running_and_its_successor_makes_no_doubles(driver: LocalDriver) -> None:
-    (supervisor,) = pids(driver, SUPERVISOR)
+def test_a_killed_supervisor_leaves_the_parts_running_and_its_successor_adopts_them(driver: LocalDriver) -> None:
     before = pids(driver, "part")
+    for _ in range(2):  # the second time, the stand-in of the first is a leftover itself
+        (supervisor,) = pids(driver, SUPERVISOR)
+        os.kill(supervisor, signal.SIGKILL)
+        eventually(lambda: census(driver)[SUPERVISOR] == 0)
+        assert before <= pids(driver, "part")
+        assert driver.start_supervisor()
+        eventually(lambda: before < pids(driver, "part") and census(driver) == {SUPERVISOR: 1, "part": 3})
+    os.kill(min(before), signal.SIGKILL)
+    eventually(lambda: not before & pids(driver, "part") and census(driver) == {SUPERVISOR: 1, "part": 2})
+
+
+def test_an_adopted_part_is_stopped_like_any_other(driver: LocalDriver) -> None:
+    (supervisor,) = pids(driver, SUPERVISOR)
     os.kill(supervisor, signal.SIGKILL)
     eventually(lambda: census(driver)[SUPERVISOR] == 0)
-    assert pids(driver, "part") == before
-    assert driver.start_supervisor()
+    driver.start_supervisor()
+    eventually(lambda: census(driver)["part"] == 3)
+    driver.run(Step(Action.STOP, "part"))
+    assert census(driver) == {SUPERVISOR: 1}
+
+
+def test_a_part_of_another_command_is_ended_and_not_adopted(driver: LocalDriver) -> None:
+    before = pids(driver, "part")
+    (supervisor,) = pids(driver, SUPERVISOR)
+    os.kill(supervisor, signal.SIGKILL)
+    eventually(lambda: census(driver)[SUPERVISOR] == 0)
+    changed = replace(driver.parts[0], command=(sys.executable, "-c", PARENT + " "))
+    successor = LocalDriver(driver.layout, [changed], python=Path(sys.executable))
+    program = driver.layout.etc / "programs" / "part.conf"
+    program.write_bytes(render_program(driver.layout, changed, Path(sys.executable)))
+    successor.start_supervisor()
     eventually(lambda: not before & pids(driver, "part") and census(driver) == {SUPERVISOR: 1, "part": 2})
 
 

@@ -42,6 +42,7 @@ class LocalDriver:
         """Carry out one step: the part's files are replaced only now, and it is started on them."""
         if step.action is not Action.START:
             self.control.unload(step.part)
+            owned.end(lambda: self._processes_of(step.part), grace_s=ORPHAN_GRACE_S)
         if step.action is Action.STOP:
             self._program_file(step.part).unlink(missing_ok=True)
             self._revision_file(step.part).unlink(missing_ok=True)
