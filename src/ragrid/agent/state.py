@@ -14,6 +14,8 @@ from ragrid.registry.protocol import Lease
 RETRY_S = 1.0
 #: A lease is renewed after this part of its time, so that two renewals may fail before it ends.
 RENEW_RATIO = 1 / 3
+#: An instance that is not healthy is looked at at least this often, seconds: it is waited for.
+WAITED_FOR_EVERY_S = 0.5
 #: Where nothing is due, we look again after this long all the same, seconds.
 IDLE_S = 60.0
 
@@ -93,6 +95,11 @@ def checked(state: State, result: CheckResult, rules: Rules, *, now_s: float) ->
         last=result,
         last_error=result.error or state.last_error,
     )
+
+
+def check_interval_s(state: State, *, usual_s: float) -> float:
+    """Return how long after the last check began the next one begins, seconds."""
+    return usual_s if state.health == Health.HEALTHY else min(usual_s, WAITED_FOR_EVERY_S)
 
 
 def next_action(state: State, rules: Rules, *, now_s: float) -> Action:

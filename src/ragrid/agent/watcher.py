@@ -109,7 +109,8 @@ class Watcher:
             result = await run_check(self._probe, timeout_s=check.timeout_s, clock=self._clock)
             self._metrics.check(self.watched.service, self.watched.instance_id, result)
             self._become(core.checked(self.state, result, self._rules, now_s=self._clock.now_s()))
-            await asyncio.sleep(max(0.0, check.interval_s - (self._clock.monotonic_s() - started_s)))
+            interval_s = core.check_interval_s(self.state, usual_s=check.interval_s)
+            await asyncio.sleep(max(0.0, interval_s - (self._clock.monotonic_s() - started_s)))
 
     async def _register_forever(self) -> None:
         while True:

@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragrid.agent.state import (
@@ -14,6 +14,7 @@ from ragrid.agent.state import (
     Health,
     Rules,
     State,
+    check_interval_s,
     checked,
     held,
     next_action,
@@ -101,6 +102,11 @@ def test_next_action(state: State, now_s: float, action: Action) -> None:
     assert next_action(state, RULES, now_s=now_s) == action
 
 
+def test_instance_that_is_not_healthy_is_looked_at_more_often() -> None:
+    assert [check_interval_s(state, usual_s=2.0) for state in (HEALTHY, UNHEALTHY, State())] == [2.0, 0.5, 0.5]
+    assert check_interval_s(UNHEALTHY, usual_s=0.2) == 0.2
+
+
 def test_instance_that_is_not_to_be_registered_never_is() -> None:
     rules = dataclasses.replace(RULES, register=False)
     assert next_action(after("++", rules=rules), rules, now_s=100.0) == Action.NONE
@@ -172,6 +178,7 @@ EVENTS = st.one_of(
 )
 
 
+@settings(max_examples=40)
 @given(st.lists(EVENTS, max_size=60), st.booleans())
 def test_whatever_happened_the_registry_ends_up_saying_the_truth(events: list[tuple[str, object]], works: bool) -> None:
     world = World()
@@ -193,6 +200,7 @@ def test_whatever_happened_the_registry_ends_up_saying_the_truth(events: list[tu
     assert (world.state.lease is not None) == works
 
 
+@settings(max_examples=40)
 @given(st.lists(EVENTS, max_size=60))
 def test_nothing_is_registered_or_renewed_unless_it_is_healthy(events: list[tuple[str, object]]) -> None:
     world = World()
