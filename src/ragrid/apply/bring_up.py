@@ -15,6 +15,7 @@ from ragrid.drivers.local.prepare import prepare
 from ragrid.drivers.local.site import Site
 from ragrid.drivers.local.supervisor import states_by_name
 from ragrid.errors import ConflictError, RagridError, UnreachableError
+from ragrid.monitoring.coverage import fetch_coverage
 from ragrid.plan.steps import Step, Wanted, diff
 from ragrid.system import owned
 from ragrid.system.clock import Clock
@@ -27,6 +28,8 @@ READY_WAIT_S = 60.0
 MODEL_WAIT_S = 1_800.0
 #: From ready to routed: a check of the agent, a registration, a watch and a push.
 ROUTES_WAIT_S = 30.0
+#: With a longer scrape interval than this, `up` does not wait for the first scrapes.
+PATIENT_SCRAPE_S = 15.0
 _POLL_S = 0.1
 #: States of supervisord in which a part will not come back by itself.
 _HOPELESS = frozenset({"FATAL", "UNKNOWN"})
@@ -115,6 +118,7 @@ def _await_ready(site: Site, driver: LocalDriver, listener: Listener) -> None:
                 listener.waiting("waiting for " + ", ".join(part.name for part in left))
                 time.sleep(_POLL_S)
         _await_routes(site, driver, prober, listener)
+        _await_coverage(site, driver, listener)
     finally:
         prober.close()
 
@@ -132,6 +136,26 @@ def _await_routes(site: Site, driver: LocalDriver, prober: Prober, listener: Lis
                 " see `ragrid logs agent` and `ragrid logs controller`"
             )
         listener.waiting(f"the gateway to know {names}")
+        time.sleep(_POLL_S)
+
+
+def _await_coverage(site: Site, driver: LocalDriver, listener: Listener) -> None:
+    """Return once Prometheus has read the metrics of every part, or would take longer than people wait."""
+    monitoring = site.grid.monitoring
+    if monitoring.scrape_interval.seconds > PATIENT_SCRAPE_S:
+        return
+    url = f"http://{site.grid.address_of(monitoring.on[0])}:{monitoring.port}"
+    deadline = time.monotonic() + ROUTES_WAIT_S
+    while True:
+        seen = fetch_coverage(url, [part.name for part in driver.parts])
+        names = ", ".join((*seen.missing, *seen.down))
+        if not names:
+            return
+        if time.monotonic() > deadline:
+            raise UnreachableError(
+                f"prometheus: metrics of {names} not read after {ROUTES_WAIT_S:g} s; see `ragrid logs prometheus`"
+            )
+        listener.waiting(f"Prometheus to read the metrics of {names}")
         time.sleep(_POLL_S)
 
 

@@ -9,10 +9,10 @@ import click
 
 import ragrid
 from ragrid.client import ClientCredentials, GridClient
-from ragrid.drivers.local.layout import default_root, existing_layout
+from ragrid.drivers.local.layout import Layout, default_root, existing_layout
 from ragrid.drivers.local.locate import locate
 from ragrid.drivers.local.programs import find_programs
-from ragrid.drivers.local.site import Site
+from ragrid.drivers.local.site import Programs, Site
 from ragrid.errors import SpecError, StateError, UnreachableError
 from ragrid.spec.load import LoadedGrid, load_grid
 
@@ -36,16 +36,15 @@ def json_option(command: F) -> F:
 def site_of_file(loaded: LoadedGrid, state: Path | None) -> Site:
     """Return the site that `ragrid up` would run for a loaded grid file."""
     grid = loaded.grid
-    root = state or default_root(grid.grid, os.environ)
-    layout = existing_layout(root, grid.grid)
-    host = local_host(loaded)
+    layout = existing_layout(state or default_root(grid.grid, os.environ), grid.grid)
+    return site_of(loaded, local_host(loaded), layout, find_programs(grid))
+
+
+def site_of(loaded: LoadedGrid, host: str, layout: Layout, programs: Programs) -> Site:
+    """Return one host of a loaded grid."""
+    is_root = os.geteuid() == 0
     return Site(
-        grid=grid,
-        host=host,
-        layout=layout,
-        programs=find_programs(grid),
-        version=ragrid.__version__,
-        as_root=os.geteuid() == 0,
+        grid=loaded.grid, host=host, layout=layout, programs=programs, version=ragrid.__version__, as_root=is_root
     )
 
 

@@ -4,15 +4,13 @@ from pathlib import Path
 
 import click
 
-import ragrid
 from ragrid.apply.bring_up import local_driver
-from ragrid.cli.context import json_option, local_host
+from ragrid.cli.context import json_option, local_host, site_of
 from ragrid.cli.talk import say, show
 from ragrid.drivers.local.layout import Layout, existing_layout
 from ragrid.drivers.local.prepare import prepare
 from ragrid.drivers.local.programs import find_programs, possible_programs
 from ragrid.drivers.local.rendered import rendered_files
-from ragrid.drivers.local.site import Site
 from ragrid.errors import UsageError
 from ragrid.spec.load import load_grid
 from ragrid.system import owned
@@ -41,7 +39,7 @@ def command(directory: Path, grid_file: Path, runnable: bool, as_json: bool) -> 
     for host in loaded.grid.hosts:
         layout = _layout(directory / host, loaded.grid.grid, runnable=runnable)
         programs = find_programs(loaded.grid) if runnable else possible_programs()
-        site = Site(grid=loaded.grid, host=host, layout=layout, programs=programs, version=ragrid.__version__)
+        site = site_of(loaded, host, layout, programs)
         if runnable:
             prepare(site, SystemClock(), say=say)
         for name, content in rendered_files(local_driver(site)).items():

@@ -1,0 +1,82 @@
+"""`ragrid bench`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.pretty import pprint
+
+from ragrid.cli.context import json_option, secret_of, site_of_state, state_option
+from ragrid.cli.talk import console, say, show
+from ragrid.client import GridClient
+from ragrid.drivers.local.site import Site
+from ragrid.errors import SpecError
+from ragrid.verify.bench_ask import RagTarget, bench_ask
+from ragrid.verify.bench_edge import bench_edge
+from ragrid.verify.bench_memory import Target, bench_memory
+
+
+@click.group(epilog="\b\nExamples:\n  ragrid bench edge --json\n  ragrid bench memory --json | jq .through_gateway")
+def command() -> None:
+    """Measure a grid. Figures of one run belong together; a busy machine makes all of them smaller."""
+
+
+@command.command(epilog="\b\nExamples:\n  ragrid bench edge\n  ragrid bench edge --rounds 9 --json")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 100), help="Alternating rounds.")
+@click.option("--seconds", default=2.0, show_default=True, type=click.FloatRange(0.5, 60.0), help="Of each run.")
+@json_option
+def edge(rounds: int, seconds: float, as_json: bool) -> None:
+    """Hold the full edge against a plain nginx proxy, in turns, on ports of their own; no grid is needed."""
+    with console.status(f"{rounds} rounds of {2 * seconds:g} s"):
+        result = bench_edge(rounds=rounds, seconds_per_round=seconds)
+    _report(result, as_json=as_json)
+
+
+@command.command(epilog="\b\nExamples:\n  ragrid bench memory\n  ragrid bench memory --rounds 5 --json")
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 100), help="Alternating rounds.")
+@click.option("--seconds", default=4, show_default=True, type=click.IntRange(1, 60), help="Of each run.")
+@state_option
+@json_option
+def memory(rounds: int, seconds: int, state: Path | None, as_json: bool) -> None:
+    """Read and durably write 500-byte memories over 64 connections: the service alone, and through the gateway."""
+    site = site_of_state(state)
+    service = site.grid.services.memory
+    if service is None:
+        raise SpecError([f"{site.layout.grid_file}: services.memory: got none, wanted one to measure"])
+    token = _token(site)
+    result = bench_memory(
+        direct=Target(f"http://{site.address}:{service.port}", token),
+        gateway=Target(site.grid.public_url, token),
+        ca_file=site.secrets.authority_certificate,
+        rounds=rounds,
+        seconds=seconds,
+        tell=say,
+    )
+    _report(msgspec.to_builtins(result), as_json=as_json)
+
+
+@command.command(epilog="\b\nExamples:\n  ragrid bench ask\n  ragrid bench ask --chunks 2000 --questions 50 --json")
+@click.option("--chunks", default=10_000, show_default=True, type=click.IntRange(100, 1_000_000), help="To search in.")
+@click.option("--questions", default=200, show_default=True, type=click.IntRange(1, 10_000), help="To ask.")
+@state_option
+@json_option
+def ask(chunks: int, questions: int, state: Path | None, as_json: bool) -> None:
+    """Ingest generated text until there are enough chunks, then time retrieval through the gateway."""
+    site = site_of_state(state)
+    target = RagTarget(
+        gateway_url=site.grid.public_url, token=lambda: _token(site), ca_file=site.secrets.authority_certificate
+    )
+    _report(bench_ask(target, chunks=chunks, questions=questions, say=say), as_json=as_json)
+
+
+def _token(site: Site) -> str:
+    with GridClient(site.grid.public_url, ca_file=site.secrets.authority_certificate) as client:
+        return client.token("writer", secret_of(site, "writer")).access_token
+
+
+def _report(result: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        show(result)
+    else:
+        pprint(result, expand_all=True)
