@@ -23,7 +23,7 @@ from ragrid.services.memory.headers import (
     namespace_of,
     require_media_type,
 )
-from ragrid.services.memory.ids import new_id
+from ragrid.services.memory.ids import IdSource
 from ragrid.services.memory.model import BODY_BYTES, DATA_DEPTH, moment
 from ragrid.services.memory.parameters import (
     SearchRequest,
@@ -55,6 +55,7 @@ class MemoryApi:
     def __init__(self, store: MemoryStore, clock: Clock, *, prefix: str = "/memory") -> None:
         self._store = store
         self._clock = clock
+        self._ids = IdSource()
         self._path = f"{prefix}/v1/memories"
 
     def routes(self) -> list[Route]:
@@ -67,10 +68,11 @@ class MemoryApi:
             "DELETE": self._delete,
         }
         return [
-            _route(f"{self._path}/search", {"POST": self._search}),
-            _route(f"{self._path}/{{id}}/history", {"GET": self._history}),
+            # The busiest first: routes are tried in order. POST /search fits no method of the first one.
             _route(f"{self._path}/{{id}}", one),
             _route(self._path, {"GET": self._list, "POST": self._create}),
+            _route(f"{self._path}/search", {"POST": self._search}),
+            _route(f"{self._path}/{{id}}/history", {"GET": self._history}),
         ]
 
     async def _create(self, request: Request) -> Answer:
@@ -84,7 +86,7 @@ class MemoryApi:
         if key is not None:
             fingerprint = blake2b(scope.namespace.encode() + b"\0" + body, digest_size=16).digest()
             idempotency = Idempotency(key, fingerprint)
-        change = Create(scope, new_id(now_us), claims.subject, now_us, given, idempotency)
+        change = Create(scope, self._ids.new(now_us), claims.subject, now_us, given, idempotency)
         written = await self._store.change(change)
         return self._written(written)
 

@@ -17,7 +17,7 @@ _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 def namespace_of(request: Request) -> str:
     """Return the namespace that the request names, `default` when none. Raises a 400 Problem when it cannot be one."""
-    name = _single(request, "memory-namespace")
+    name = _single(request, b"memory-namespace")
     if name is None:
         return DEFAULT_NAMESPACE
     if not _NAMESPACE.fullmatch(name):
@@ -28,7 +28,7 @@ def namespace_of(request: Request) -> str:
 
 def idempotency_key_of(request: Request) -> str | None:
     """Return the idempotency key, with or without the quotes of a structured field. Raises a 400 Problem."""
-    raw = _single(request, "idempotency-key")
+    raw = _single(request, b"idempotency-key")
     if raw is None:
         return None
     key = raw[1:-1] if len(raw) > 1 and raw[0] == raw[-1] == '"' else raw
@@ -40,7 +40,7 @@ def idempotency_key_of(request: Request) -> str | None:
 
 def condition_of(request: Request) -> Condition:
     """Return what If-Match and If-None-Match ask of a change. Raises a 400 Problem."""
-    match, none_match = _joined(request, "if-match"), _joined(request, "if-none-match")
+    match, none_match = _joined(request, b"if-match"), _joined(request, b"if-none-match")
     if match is None and none_match is None:
         return ANY
     if none_match is not None and none_match != "*":
@@ -55,7 +55,7 @@ def condition_of(request: Request) -> Condition:
 
 def is_unmodified(request: Request, version: int) -> bool:
     """Tell whether the caller of a read has this version already. Raises a 400 Problem."""
-    wanted = _joined(request, "if-none-match")
+    wanted = _joined(request, b"if-none-match")
     if wanted is None:
         return False
     return wanted == "*" or any(tag == str(version) for _, tag in _tags(wanted, "If-None-Match"))
@@ -82,13 +82,16 @@ def _tags(value: str, header: str) -> list[tuple[str, str]]:
     return found
 
 
-def _joined(request: Request, name: str) -> str | None:
-    values = request.headers.getlist(name)
-    return ",".join(values).strip() if values else None
+def _joined(request: Request, name: bytes) -> str | None:
+    values = [value for header, value in request.scope["headers"] if header == name]
+    return b",".join(values).decode("latin-1").strip() if values else None
 
 
-def _single(request: Request, name: str) -> str | None:
-    values = request.headers.getlist(name)
+def _single(request: Request, name: bytes) -> str | None:
+    values = [value for header, value in request.scope["headers"] if header == name]
+    if not values:
+        return None
     if len(values) > 1:
-        raise Problem(400, "repeated-header", f"header {name} came {len(values)} times, wanted once")
-    return values[0] if values else None
+        raise Problem(400, "repeated-header", f"header {name.decode()} came {len(values)} times, wanted once")
+    text: str = values[0].decode("latin-1")
+    return text

@@ -2,10 +2,24 @@
 
 import os
 
+_ID_BYTES = 8
+#: Ids for which randomness is fetched at once: each call to the kernel lets go of the interpreter's lock, and waits.
+_AT_ONCE = 512
 
-def new_id(at_us: int) -> str:
-    """Return a new UUIDv7 for microseconds since the Unix epoch; 62 bits of it are random."""
-    return uuid7(at_us, int.from_bytes(os.urandom(8), "big"))
+
+class IdSource:
+    """Gives ids. Not thread-safe: one for each event loop."""
+
+    def __init__(self) -> None:
+        self._random = b""
+        self._used = 0
+
+    def new(self, at_us: int) -> str:
+        """Return a new UUIDv7 for microseconds since the Unix epoch; 62 bits of it are random."""
+        if self._used >= len(self._random):
+            self._random, self._used = os.urandom(_ID_BYTES * _AT_ONCE), 0
+        start, self._used = self._used, self._used + _ID_BYTES
+        return uuid7(at_us, int.from_bytes(self._random[start : self._used], "big"))
 
 
 def uuid7(at_us: int, random_bits: int) -> str:

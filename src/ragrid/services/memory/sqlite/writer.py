@@ -24,6 +24,9 @@ BATCH = 256
 #: Changes that may wait; the next is refused. About half a second of work.
 QUEUE_LIMIT = 2048
 
+#: Errors that one change may cause by itself; tried alone, the others of its batch are spared.
+_OF_ONE = (apsw.FullError, apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError)
+
 Work = Callable[[Transaction], Any]
 
 
@@ -107,37 +110,40 @@ class Writer:
         started_s = time.perf_counter()
         try:
             results = self._attempt(batch)
-        except apsw.FullError as error:
+        except Exception as error:  # noqa: BLE001 - the thread must live on, whatever one batch ran into
             self._roll_back()
-            if len(batch) > 1:  # one that needs room must not stop one that makes room
+            if len(batch) > 1 and _is_of_one(error):
                 return [result for job in batch for result in self._commit([job])]
-            logger.warning("the store is full", extra={"reason": str(error)})
-            return [StoreFullError("the store has no room left; delete memories, or make room on the disk")]
-        except Exception as error:  # the thread must live on, whatever one batch ran into; all of it is refused
-            logger.exception("a commit failed", extra={"changes": len(batch)})
-            self._disconnect(orderly=False)
-            return [StoreBrokenError(f"the disk of the store failed ({error}); nothing was written")] * len(batch)
+            return [self._refusal(error)] * len(batch)
         COMMIT_SECONDS.observe(time.perf_counter() - started_s)
         COMMIT_BATCH_SIZE.observe(len(batch))
         return results
 
+    def _refusal(self, error: Exception) -> RagridError:
+        """Return what the caller hears of `error`; after anything but a full disk the file is opened anew."""
+        if isinstance(error, apsw.FullError):
+            logger.warning("the store is full", extra={"reason": str(error)})
+            return StoreFullError("the store has no room left; delete memories, or make room on the disk")
+        logger.error("a commit failed", exc_info=error)
+        self._disconnect(orderly=False)
+        return StoreBrokenError(f"the disk of the store failed ({error}); nothing was written")
+
     def _attempt(self, batch: Sequence[_Job]) -> list[Any]:
-        connection = self._connect()
+        self._connect()
         transaction = self._transaction
         transaction.begin()
-        results = [None if job.makes_room else _run_one(connection, job.work, transaction) for job in batch]
+        results = [None if job.makes_room else _run_one(job.work, transaction) for job in batch]
         for number, job in enumerate(batch):
             if job.makes_room:
                 transaction.open_reserve()
-                results[number] = _run_one(connection, job.work, transaction)
+                results[number] = _run_one(job.work, transaction)
         transaction.commit()
         return results
 
-    def _connect(self) -> apsw.Connection:
+    def _connect(self) -> None:
         if self._connection is None:
             self._connection = self._open()
             self._transaction = Transaction(self._connection, max_bytes=self._max_bytes)
-        return self._connection
 
     def _roll_back(self) -> None:
         try:
@@ -169,15 +175,13 @@ class Writer:
                 job.future.set_result(result)
 
 
-def _run_one(connection: apsw.Connection, work: Work, transaction: Transaction) -> Any:
-    """Run one piece of work in a savepoint; its refusal is its result, and leaves nothing behind."""
-    connection.execute("SAVEPOINT one")
-    mark = transaction.mark()
+def _run_one(work: Work, transaction: Transaction) -> Any:
+    """Run one piece of work; a refusal is its result. Work refuses before it writes, so that leaves nothing behind."""
     try:
-        result = work(transaction)
+        return work(transaction)
     except RagridError as error:
-        connection.execute("ROLLBACK TO one")
-        transaction.reset(mark)
-        result = error
-    connection.execute("RELEASE one")
-    return result
+        return error
+
+
+def _is_of_one(error: Exception) -> bool:
+    return isinstance(error, _OF_ONE) or not isinstance(error, apsw.Error)
