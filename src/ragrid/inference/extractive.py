@@ -15,6 +15,8 @@ CONSIDERED = 40
 SEMANTIC_FLOOR, LEXICAL_FLOOR = 0.3, 0.15
 #: Two sentences that are closer than this say the same thing.
 _SAME = 0.95
+#: Nor is one that is much further from the question than the closest: it is about something beside it.
+_NEAR_BEST = 0.6
 _LONGEST = 400
 _FEWEST_WORDS = 4
 _SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]*")
@@ -73,6 +75,7 @@ def choose(
     sentences: Sequence[Sentence], closeness: FloatArray, rows: FloatArray, *, floor: float
 ) -> tuple[Sentence, ...]:
     """Return up to QUOTED sentences, the closest first, none below `floor` and none that repeats a chosen one."""
+    floor = max(floor, _NEAR_BEST * float(closeness.max()))
     chosen: list[int] = []
     for position in sorted(range(len(sentences)), key=lambda each: (-float(closeness[each]), each)):
         if closeness[position] < floor or len(chosen) == QUOTED:

@@ -1,6 +1,7 @@
 """all-MiniLM-L6-v2, or another sentence encoder with the same inputs, on this machine's processor."""
 
 import asyncio
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,7 +33,7 @@ class OnnxEmbedder:
         self._session = _load_session(directory / GRAPH_FILE)
         self._inputs = {each.name for each in self._session.get_inputs()}
         self.dimension = int(self._session.get_outputs()[0].shape[-1])
-        self._threads = max(1, threads)
+        self._threads = max(1, min(threads, os.cpu_count() or 1))
         self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="embed")
 
     async def embed(self, texts: Sequence[str]) -> FloatArray:

@@ -77,7 +77,10 @@ class MemorySettings(_Settings, frozen=True, kw_only=True):
 
 
 class EmbedderSettings(_Settings, frozen=True, kw_only=True):
-    """What turns text into vectors. `address` and `api_key_file` are for `openai`; `directory` for `onnx`."""
+    """What turns text into vectors. `address` and `api_key_file` are for `openai`; `directory`, `threads` for `onnx`.
+
+    No more threads are used than the machine has processors.
+    """
 
     kind: Literal["onnx", "hashing", "openai"]
     model: str = "all-MiniLM-L6-v2"
@@ -85,7 +88,7 @@ class EmbedderSettings(_Settings, frozen=True, kw_only=True):
     address: str | None = None
     api_key_file: Path | None = None
     ca_file: Path | None = None
-    threads: int = 1
+    threads: int = 2
 
 
 class GeneratorSettings(_Settings, frozen=True, kw_only=True):
