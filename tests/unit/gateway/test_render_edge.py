@@ -19,9 +19,7 @@ CONFIG = GatewayConfig(
     listen_addresses=("192.168.68.69", "::1"),
     http_port=8080,
     https_port=8443,
-    tls=Tls(
-        certificate_file=Path("/srv/grid/certificates/gateway.crt"), key_file=Path("/srv/grid/secrets/gateway.key")
-    ),
+    tls=Tls(certificate_file=Path("/srv/grid/pki/gateway.crt"), key_file=Path("/srv/grid/secrets/gateway.key")),
     metrics_port=9145,
     run_directory=Path("/srv/grid/run/gateway"),
     log_directory=Path("/srv/grid/log"),
