@@ -83,7 +83,7 @@ def bench_memory(
     wrk = find_program("wrk", package="wrk")
     namespace = f"bench-{secrets.token_hex(4)}"
     targets = {"direct": direct, "gateway": gateway}
-    tell(f"writing {MEMORIES} memories to read")
+    tell(f"writing {MEMORIES} memories to read into namespace {namespace}")
     asyncio.run(_seed(gateway, namespace, ca_file))
     runs: dict[tuple[str, str], list[_Run]] = {(name, mode): [] for name in targets for mode in ("read", "write")}
     for number in range(1, rounds + 1):
