@@ -15,8 +15,8 @@ from ragrid.system.clock import Clock
 
 #: Longest wait for one server's answer to an ordinary call, seconds.
 CALL_TIMEOUT_S = 3.0
-#: Longest wait for a connection, seconds; a dead server on the same network refuses or drops well before.
-CONNECT_TIMEOUT_S = 1.0
+#: Longest wait for a connection or a TLS handshake, seconds; a busy machine takes more than one for the latter.
+CONNECT_TIMEOUT_S = 2.0
 #: A server that failed is tried last for this long, seconds.
 COOL_DOWN_S = 10.0
 
