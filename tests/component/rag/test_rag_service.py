@@ -245,6 +245,13 @@ async def test_lists_come_in_pages_and_by_prefix(chroma: Chroma, open_rag: OpenR
             assert (await rag.get(f"documents?{bad}")).status_code == 422
 
 
+async def test_a_tenant_without_documents_gets_an_honest_answer(chroma: Chroma, open_rag: OpenRag) -> None:
+    async with open_rag(chroma.url, tenant="nobody-was-here") as rag:
+        answer = await rag.ask("Where is everybody?")
+        assert (answer["answer"], answer["citations"]) == ("Nothing relevant was found in the documents.", [])
+        assert answer["degraded"] == []
+
+
 async def test_readiness_embeds_and_reads(open_rag: OpenRag) -> None:
     async with open_rag("http://127.0.0.1:9") as rag:
         ready = (await rag.client.get("/readyz")).json()

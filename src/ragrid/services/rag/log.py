@@ -21,9 +21,14 @@ SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE documents (
   id TEXT PRIMARY KEY, tenant TEXT NOT NULL, name TEXT NOT NULL, title TEXT NOT NULL, media_type TEXT NOT NULL,
-  encoding TEXT NOT NULL, notes TEXT NOT NULL, sha256 TEXT NOT NULL, size_bytes INTEGER NOT NULL, text TEXT NOT NULL,
+  encoding TEXT NOT NULL, notes TEXT NOT NULL, sha256 TEXT NOT NULL, size_bytes INTEGER NOT NULL,
   characters INTEGER NOT NULL, chunk_count INTEGER NOT NULL, revision TEXT NOT NULL, version INTEGER NOT NULL,
   ingested_at_s REAL NOT NULL, collection TEXT, is_deleted INTEGER NOT NULL DEFAULT 0, UNIQUE (tenant, name)
+) STRICT;
+CREATE INDEX documents_by_state ON documents (tenant, is_deleted, collection);
+-- Apart from its document, so that lists and counts do not read through every page of every text.
+CREATE TABLE texts (
+  document_id TEXT PRIMARY KEY REFERENCES documents ON DELETE CASCADE, text TEXT NOT NULL
 ) STRICT;
 CREATE TABLE chunks (
   row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, document_id TEXT NOT NULL REFERENCES documents ON DELETE CASCADE,
@@ -133,14 +138,15 @@ class IngestLog:
     def put(self, document: Document, text: str, chunks: Sequence[Chunk]) -> None:
         """Write a document and its chunks in one transaction, in place of any older version; durable on return."""
         columns = _DOCUMENT.split(", ")
-        values = {name: getattr(document, name) for name in columns} | {"text": text}
+        values = tuple(getattr(document, name) for name in columns)
         with self._transaction():
             self._connection.execute("DELETE FROM chunks WHERE document_id = ?", (document.id,))
             self._connection.execute(
-                f"INSERT OR REPLACE INTO documents ({_DOCUMENT}, text) "  # noqa: S608 - our own column names
+                f"INSERT OR REPLACE INTO documents ({_DOCUMENT}) "  # noqa: S608 - our own column names
                 f"VALUES ({', '.join('?' * len(values))})",
-                tuple(values.values()),
+                values,
             )
+            self._connection.execute("INSERT OR REPLACE INTO texts VALUES (?, ?)", (document.id, text))
             self._connection.executemany(
                 'INSERT INTO chunks (id, document_id, tenant, ordinal, start, "end", context, text) '
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -161,9 +167,10 @@ class IngestLog:
 
     def text_of(self, tenant: str, document_id: str) -> str | None:
         """Return the stored plain text, which all offsets count in, or None."""
-        rows = self._rows(
-            "SELECT text FROM documents WHERE tenant = ? AND id = ? AND NOT is_deleted", (tenant, document_id)
+        statement = (
+            "SELECT t.text FROM texts t JOIN documents d ON d.id = t.document_id WHERE d.tenant = ? AND d.id = ?"
         )
+        rows = self._rows(statement, (tenant, document_id))
         return next((str(row[0]) for row in rows), None)
 
     def page(self, tenant: str, *, prefix: str, after: str, limit: int) -> list[Document]:
@@ -211,7 +218,8 @@ class IngestLog:
         """Take a document out of every answer now; its id is kept until `purge`, since its vectors may be left."""
         with self._transaction():
             self._connection.execute("DELETE FROM chunks WHERE document_id = ?", (document_id,))
-            self._connection.execute("UPDATE documents SET is_deleted = 1, text = '' WHERE id = ?", (document_id,))
+            self._connection.execute("DELETE FROM texts WHERE document_id = ?", (document_id,))
+            self._connection.execute("UPDATE documents SET is_deleted = 1 WHERE id = ?", (document_id,))
 
     def deleted(self, tenant: str) -> list[str]:
         """Return the ids of documents whose vectors may be left over."""

@@ -151,7 +151,11 @@ class VectorStore:
         headers = {"Authorization": f"Bearer {caller.token}", "Content-Type": "application/json"}
         content = None if body is None else msgspec.json.encode(body)
         try:
-            response = await self._client.request(method, url, content=content, headers=headers)
+            try:
+                response = await self._client.request(method, url, content=content, headers=headers)
+            except httpx.RemoteProtocolError:
+                # The gateway closed an idle connection just now; each of our calls may be made twice.
+                response = await self._client.request(method, url, content=content, headers=headers)
         except httpx.HTTPError as error:
             raise UnreachableError(f"{url}: {type(error).__name__}: {error}; wanted ChromaDB's answer") from error
         if response.is_success or response.status_code in allowed:
