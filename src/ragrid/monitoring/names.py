@@ -17,9 +17,9 @@ GATEWAY_STATE_VERSION = "gateway_state_version"
 HTTP_REQUESTS = "ragrid_http_requests_total"
 HTTP_DURATION = "ragrid_http_request_duration_seconds"
 
-#: Exported by the agent. Labels: part, and instance for the first.
+#: Exported by the agent. Labels: part, instance; the registry's has none.
 INSTANCE_UP = "ragrid_instance_up"
-PART_UP = "ragrid_part_up"
+REGISTRY_UP = "ragrid_registry_up"
 
 #: Recorded by Prometheus from our rules.
 SCRAPE_COVERAGE = "ragrid:scrape_coverage:ratio"
@@ -39,7 +39,7 @@ GATEWAY = (
     "gateway_state_refused_total",
 )
 SERVICES = (HTTP_REQUESTS, HTTP_DURATION)
-AGENT = (INSTANCE_UP, PART_UP)
+AGENT = (INSTANCE_UP, REGISTRY_UP, "ragrid_instance_registered", "ragrid_check_failures_total")
 
 #: Of node_exporter 1.5 (Debian 12), read from its /metrics.
 NODE = (

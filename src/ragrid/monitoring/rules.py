@@ -24,7 +24,14 @@ def rule_files(settings: RuleSettings, *, expected: Mapping[str, int]) -> dict[s
 
 
 def _part_groups(settings: RuleSettings, expected: Mapping[str, int]) -> list[dict[str, Any]]:
-    alerts = (_part_not_scraped(), _part_down(), _instance_down(), _coverage(), _state_too_old(settings.thresholds))
+    alerts = (
+        _part_not_scraped(),
+        _part_down(),
+        _instance_down(),
+        _registry_away(),
+        _coverage(),
+        _state_too_old(settings.thresholds),
+    )
     # Divided by what should be there, so that a part which nobody scrapes lowers it as one that is down does.
     total = sum(expected.values())
     jobs = "|".join(sorted(expected))
@@ -63,7 +70,7 @@ def _part_not_scraped() -> Alert:
 def _part_down() -> Alert:
     return Alert(
         name="PartDown",
-        expression=f"{names.PART_UP} == 0",
+        expression=f"max by (part) ({names.INSTANCE_UP}) == 0",
         severity="page",
         hold="30s",
         summary="No instance of {{ $labels.part }} works",
@@ -79,6 +86,17 @@ def _instance_down() -> Alert:
         hold="1m",
         summary="Instance {{ $labels.instance }} of {{ $labels.part }} does not work",
         description="The agent's check of it has failed for a minute; it gets no requests until it passes again.",
+    )
+
+
+def _registry_away() -> Alert:
+    return Alert(
+        name="RegistryUnreachable",
+        expression=f"{names.REGISTRY_UP} == 0",
+        severity="ticket",
+        hold="1m",
+        summary="The agent on {{ $labels.instance }} does not reach the registry",
+        description="Requests go on with the last good endpoints; instances that come or go are not noticed.",
     )
 
 

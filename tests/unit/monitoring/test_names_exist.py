@@ -1,0 +1,38 @@
+"""The list of names, held against the code that exports them: a rule about a name that nobody exports never fires."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from ragrid.agent.metrics import AgentMetrics
+from ragrid.monitoring import names
+from ragrid.web.metrics import RequestMetrics
+
+LUA = Path(__file__).parents[3] / "src" / "ragrid" / "gateway" / "lua"
+
+
+def families(registry: CollectorRegistry) -> set[str]:
+    """The names that a registry exports."""
+    lines = generate_latest(registry).decode().splitlines()
+    return {line.split()[2] for line in lines if line.startswith("# TYPE ")}
+
+
+def missing(wanted: Iterable[str], exported: set[str]) -> set[str]:
+    return {name for name in wanted if name not in exported}
+
+
+def test_the_gateway_exports_what_is_asked_of_it() -> None:
+    source = "".join(path.read_text() for path in sorted(LUA.glob("*.lua")))
+    assert [name for name in names.GATEWAY if f'"{name}"' not in source] == []
+    assert 'status="%s"' in source  # the label that the error rules choose by
+
+
+def test_the_agent_exports_what_is_asked_of_it() -> None:
+    assert missing(names.AGENT, families(AgentMetrics().registry)) == set()
+
+
+def test_services_export_what_is_asked_of_them() -> None:
+    metrics = RequestMetrics("memory")
+    metrics.observe("GET", "/memory/v1/memories", 200, 0.01)
+    assert missing(names.SERVICES, families(metrics.registry)) == set()
