@@ -16,6 +16,8 @@ INSTRUCTIONS = (
 #: The longest answer, in tokens, and how much of the passages is shown, in characters (about 3,000 tokens).
 MAX_TOKENS = 512
 PROMPT_CHARACTERS = 12_000
+#: A model with a small window refuses a long prompt with 400; it is asked again with these parts of both figures.
+SHARES = (1, 2, 4, 8, 16)
 
 
 class _Delta(msgspec.Struct):
@@ -46,6 +48,7 @@ class OpenAIGenerator:
         """`client` carries trust and key and is closed with this object; no `model` means the first that is served."""
         self._client = client
         self._address = address.rstrip("/")
+        self._url = f"{self._address}/chat/completions"
         self._model = model
         self._own_key = own_key
 
@@ -57,17 +60,25 @@ class OpenAIGenerator:
     async def stream(self, question: str, passages: Sequence[Passage], *, token: str) -> AsyncIterator[str]:
         """Yield the model's words as they come."""
         headers = {} if self._own_key else {"Authorization": f"Bearer {token}"}
-        url = f"{self._address}/chat/completions"
         try:
-            asked = request_body(await self._served_model(headers), question, passages)
-            async with self._client.stream("POST", url, json=asked, headers=headers) as response:
-                if response.status_code != httpx.codes.OK:
-                    said = (await response.aread())[:300].decode(errors="replace")
-                    raise UnreachableError(f"{url}: got {response.status_code}: {said}; wanted a streamed answer")
-                async for piece in _pieces(response, url):
-                    yield piece
+            model = await self._served_model(headers)
+            for share in SHARES:
+                asked = request_body(model, question, passages, share=share)
+                async with self._client.stream("POST", self._url, json=asked, headers=headers) as response:
+                    if response.status_code == httpx.codes.BAD_REQUEST and share != SHARES[-1]:
+                        await response.aread()
+                        continue
+                    await self._require_ok(response)
+                    async for piece in _pieces(response, self._url):
+                        yield piece
+                    return
         except httpx.HTTPError as error:
-            raise UnreachableError(f"{url}: {type(error).__name__}: {error}; start the model server") from error
+            raise UnreachableError(f"{self._url}: {type(error).__name__}: {error}; start the model server") from error
+
+    async def _require_ok(self, response: httpx.Response) -> None:
+        if response.status_code != httpx.codes.OK:
+            said = (await response.aread())[:300].decode(errors="replace")
+            raise UnreachableError(f"{self._url}: got {response.status_code}: {said}; wanted a streamed answer")
 
     async def _served_model(self, headers: dict[str, str]) -> str:
         if self._model is None:
@@ -103,22 +114,25 @@ async def _pieces(response: httpx.Response, url: str) -> AsyncIterator[str]:
     raise UnreachableError(f"{url}: the stream ended before [DONE]; the answer is cut")
 
 
-def request_body(model: str, question: str, passages: Sequence[Passage]) -> dict[str, object]:
-    """Return the chat request: instructions, the numbered passages as far as there is room, the question."""
-    room = PROMPT_CHARACTERS
+def request_body(model: str, question: str, passages: Sequence[Passage], *, share: int = 1) -> dict[str, object]:
+    """Return the chat request: instructions, the numbered passages as far as there is room, the question.
+
+    `share` divides the room and the length of the answer; the first passage is cut rather than left out.
+    """
+    room = PROMPT_CHARACTERS // share
     shown: list[str] = []
     for number, passage in enumerate(passages, start=1):
         block = f"[{number}] {passage.document}\n{passage.text}"
         if shown and len(block) > room:
             break
-        shown.append(block)
+        shown.append(block[: max(room, 0)])
         room -= len(block)
     material = "\n\n".join(shown) or "(no passage was found)"
     return {
         "model": model,
         "stream": True,
         "temperature": 0,
-        "max_tokens": MAX_TOKENS,
+        "max_tokens": MAX_TOKENS // share,
         "messages": [
             {"role": "system", "content": INSTRUCTIONS},
             {"role": "user", "content": f"Passages:\n\n{material}\n\nQuestion: {question}"},
