@@ -106,7 +106,7 @@ class RunningGrid:
 
 def grid_document(*, name: str = "test", services: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return a grid for one machine, every port a free one."""
-    ports = iter(free_ports(14))
+    ports = iter(free_ports(20))
     document: dict[str, Any] = {
         "grid": name,
         "hosts": {"localhost": {"lan": "127.0.0.1"}},
@@ -127,7 +127,8 @@ def grid_document(*, name: str = "test", services: dict[str, Any] | None = None)
         "monitoring": {"port": next(ports), "node_exporter_port": next(ports), "scrape_interval": "1s"},
     }
     for service, keys in (services or {}).items():
-        document["services"][service] = {**document["services"].get(service, {}), **keys}
+        section = document["services"].setdefault(service, {"port": next(ports)})
+        section.update(keys)
     return document
 
 

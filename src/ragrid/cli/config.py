@@ -1,5 +1,6 @@
 """`ragrid config`."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -35,4 +36,4 @@ def config_show(grid_file: Path, as_json: bool) -> None:
         table.add_column(heading, overflow="fold")
     for key, value, origin in values:
         table.add_row(key, str(value), origin, style="dim" if origin == "default" else None)
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)

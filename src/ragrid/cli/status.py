@@ -1,5 +1,6 @@
 """`ragrid status`."""
 
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from ragrid.apply.bring_up import local_driver
 from ragrid.cli.context import json_option, site_of_state, state_option
 from ragrid.cli.talk import show
 from ragrid.verify.status import GridStatus, PartStatus, examine
+
+#: Wide enough for every column, so that what is piped to a file or a pager is whole.
+_WIDTH_OF_FILES = 160
 
 
 @click.command(epilog="\b\nExamples:\n  ragrid status\n  ragrid status --json | jq .healthy")
@@ -28,7 +32,7 @@ def command(state: Path | None, as_json: bool) -> int:
 
 
 def _draw(status: GridStatus) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("part", "state", "health", "address", "version", "pid", "since", "scraped"):
         table.add_column(heading, no_wrap=True)

@@ -1,0 +1,125 @@
+"""A real vLLM behind the gateway, as OpenAI's own client sees it."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import httpx
+import openai
+import pytest
+
+from support.running_grid import RunningGrid, eventually, grid_document, running_grid
+from support.vllm_server import ENVIRONMENT, EXECUTABLE, EXTRA_ARGS, MODEL, require_vllm
+
+pytestmark = pytest.mark.vllm
+
+#: Enough tokens that a held-back stream would be seen: about two seconds of generation.
+LONG = 400
+
+
+@pytest.fixture(scope="module")
+def vllm_grid() -> Iterator[RunningGrid]:
+    require_vllm()
+    vllm = {
+        "model": str(MODEL),
+        "served_name": "tiny",
+        "executable": str(EXECUTABLE),
+        "max_model_len": 1024,
+        "extra_args": list(EXTRA_ARGS),
+        "environment": dict(ENVIRONMENT),
+    }
+    rag = {"embedder": {"kind": "hashing"}, "generator": {"kind": "vllm"}}
+    document = grid_document(name="vllm", services={"vllm": vllm, "rag": rag})
+    with running_grid(document) as running:
+        yield running
+
+
+def official_client(grid: RunningGrid, role: str = "reader") -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{grid.address}/v1", api_key=grid.token(role), max_retries=0)
+
+
+@pytest.fixture(autouse=True)
+def authority(vllm_grid: RunningGrid, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(vllm_grid.authority))
+
+
+def running_requests(grid: RunningGrid) -> float:
+    """Return how many requests vLLM itself is working on, asked at its private port."""
+    page = httpx.get(f"http://127.0.0.1:{grid.document['services']['vllm']['port']}/metrics", trust_env=False).text
+    lines = [line for line in page.splitlines() if line.startswith("vllm:num_requests_running")]
+    assert lines, page[:500]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def test_the_official_client_lists_models_and_completes(vllm_grid: RunningGrid) -> None:
+    client = official_client(vllm_grid)
+    assert [model.id for model in client.models.list()] == ["tiny"]
+    done = client.completions.create(model="tiny", prompt="The license", max_tokens=8, temperature=0)
+    assert done.usage is not None
+    assert done.usage.completion_tokens == 8
+    chat = client.chat.completions.create(
+        model="tiny", messages=[{"role": "user", "content": "hello"}], max_tokens=8, temperature=0
+    )
+    assert chat.choices[0].message.role == "assistant"
+
+
+def test_a_stream_arrives_token_by_token_while_the_model_still_generates(vllm_grid: RunningGrid) -> None:
+    client = official_client(vllm_grid)
+    stream = client.completions.create(
+        model="tiny", prompt="The license", max_tokens=LONG, temperature=0, stream=True, extra_body={"ignore_eos": True}
+    )
+    events = iter(stream)
+    next(events)
+    assert running_requests(vllm_grid) == 1, "the first token came only after the last was generated"
+    assert sum(1 for _ in events) > LONG / 2
+
+
+def test_a_client_that_leaves_ends_the_generation(vllm_grid: RunningGrid) -> None:
+    client = official_client(vllm_grid)
+    stream = client.completions.create(
+        model="tiny", prompt="The license", max_tokens=900, temperature=0, stream=True, extra_body={"ignore_eos": True}
+    )
+    next(iter(stream))
+    stream.close()
+    eventually(lambda: running_requests(vllm_grid) == 0, "vLLM stopped generating")
+
+
+def test_without_a_token_401_with_a_wrong_role_403(vllm_grid: RunningGrid) -> None:
+    with vllm_grid.client() as nobody, vllm_grid.client(vllm_grid.token("memory-service")) as other:
+        body = {"model": "tiny", "prompt": "x", "max_tokens": 1}
+        for client, status in ((nobody, 401), (other, 403)):
+            answer = client.post("/v1/completions", json=body)
+            assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    with pytest.raises(openai.AuthenticationError):
+        openai.OpenAI(base_url=f"{vllm_grid.address}/v1", api_key="junk", max_retries=0).models.list()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/nothing", "/invocations", "/pause", "/v1/load_lora_adapter", "/tokenize", "/metrics", "/health/../pause"],
+)
+def test_what_no_route_names_is_closed(vllm_grid: RunningGrid, path: str) -> None:
+    with vllm_grid.client(vllm_grid.token("admin")) as client:
+        answer = client.post(path, json={})
+    assert answer.status_code in {400, 404, 405}
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_an_answer_is_generated_and_cited(vllm_grid: RunningGrid) -> None:
+    vllm_grid.ok("ingest", "examples/documents")
+    answer = vllm_grid.json("ask", "How do I stop the grid without losing data?")
+    assert "tiny" in answer["generator"]
+    assert answer["answer"]
+    assert answer["citations"]
+
+
+def test_without_the_model_the_best_passages_answer_and_say_so_and_it_comes_back(vllm_grid: RunningGrid) -> None:
+    vllm_grid.ok("ingest", "examples/documents")
+    for pid in vllm_grid.pids("vllm"):
+        os.kill(pid, signal.SIGKILL)
+    answer = vllm_grid.json("ask", "How do I stop the grid without losing data?")
+    assert answer["degraded"]
+    assert "tiny" not in answer["generator"]
+    assert answer["citations"]
+    eventually(lambda: bool(vllm_grid.status()["healthy"]), "vLLM is back", limit_s=180.0)
+    assert "tiny" in vllm_grid.json("ask", "How do I stop the grid without losing data?")["generator"]
