@@ -126,7 +126,7 @@ def _http_settings(config: GatewayConfig) -> str:
 server_tokens off;
 default_type application/octet-stream;
 {temporary}
-log_format edge escape=json '{{"time":"$time_iso8601","request_id":"$request_id","service":"$ragrid_service",'
+log_format edge escape=json '{{"time":"$time_iso8601","request_id":"$ragrid_request_id","service":"$ragrid_service",'
     '"route":"$ragrid_route","subject":"$ragrid_subject","method":"$request_method","path":"$uri","status":$status,'
     '"sent_bytes":$bytes_sent,"took_s":$request_time,"upstream":"$upstream_addr",'
     '"upstream_status":"$upstream_status","first_byte_s":"$upstream_header_time","client":"$remote_addr"}}';
@@ -218,7 +218,8 @@ server {{
     set $ragrid_route "";
     set $ragrid_subject "";
     set $ragrid_peer "";
-    add_header X-Request-Id $request_id always;
+    set $ragrid_request_id "";
+    add_header X-Request-Id $ragrid_request_id always;
     error_page {_NGINX_ERRORS} @problem;
     error_page {_NGINX_UNREADABLE} /unreadable;
     limit_req zone=requests burst={config.limits.burst} nodelay;
@@ -285,7 +286,7 @@ location ^~ {prefix} {{
     proxy_set_header X-Forwarded-For $remote_addr;
     proxy_set_header X-Forwarded-Host $host;
     proxy_set_header X-Forwarded-Proto $scheme;
-    proxy_set_header X-Request-Id $request_id;
+    proxy_set_header X-Request-Id $ragrid_request_id;
     rewrite_by_lua_block {{ edge.rewrite("{policy.name}") }}
     log_by_lua_block {{ edge.log("{policy.name}") }}
     proxy_pass http://instances;

