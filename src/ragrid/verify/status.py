@@ -1,0 +1,136 @@
+"""What runs, as it is now: every part is asked itself, and Prometheus is asked what it scrapes."""
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ragrid.drivers.local.driver import SUPERVISOR, LocalDriver
+from ragrid.drivers.local.health import Health, Prober
+from ragrid.drivers.local.part import Part
+from ragrid.drivers.local.site import Site
+from ragrid.drivers.local.supervisor import ProcessState, states_by_name
+from ragrid.errors import RagridError
+from ragrid.monitoring.coverage import fetch_coverage
+from ragrid.system import owned
+
+
+@dataclass(frozen=True, slots=True)
+class PartStatus:
+    """One part. `state` is the supervisor's word, or `ORPHANED` when the part lives on without it.
+
+    `since_s` is the start of the present state in seconds since the epoch; `scraped` is None when Prometheus is away.
+    """
+
+    name: str
+    state: str
+    is_healthy: bool
+    address: str
+    version: str
+    pid: int | None
+    since_s: float | None
+    scraped: bool | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class GridStatus:
+    """All parts of the grid on this machine, and which embedder and generator serve."""
+
+    grid: str
+    address: str
+    supervisor: bool
+    parts: tuple[PartStatus, ...]
+    embedder: str
+    generator: str
+
+    @property
+    def is_healthy(self) -> bool:
+        """Tell whether everything runs, answers and is scraped."""
+        return self.supervisor and all(part.is_healthy and part.scraped for part in self.parts)
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {"healthy": self.is_healthy, **asdict(self)}
+
+
+def examine(site: Site, driver: LocalDriver) -> GridStatus:
+    """Return the present status of the grid of `site`; asks all parts at once, each for 2 s at most."""
+    prober = Prober(site.secrets.authority_certificate)
+    try:
+        with ThreadPoolExecutor(max_workers=len(driver.parts)) as pool:
+            healths = dict(zip((part.name for part in driver.parts), pool.map(prober.ask, driver.parts), strict=True))
+    finally:
+        prober.close()
+    states = states_by_name(driver.control)
+    running = {name: pid for pid, name in sorted(owned.parts_running(site.layout.root).items(), reverse=True)}
+    scraped = _scraped(site, driver.parts)
+    return GridStatus(
+        grid=site.grid.grid,
+        address=site.grid.public_url,
+        supervisor=SUPERVISOR in running and bool(states),
+        parts=tuple(
+            _status(part, states.get(part.name), healths[part.name], running.get(part.name), scraped)
+            for part in driver.parts
+        ),
+        embedder=_embedder(site),
+        generator=_generator(site),
+    )
+
+
+def _status(
+    part: Part,
+    state: ProcessState | None,
+    health: Health,
+    running_pid: int | None,
+    scraped: Mapping[str, bool] | None,
+) -> PartStatus:
+    pid = state.pid if state and state.pid else running_pid
+    word = state.state if state else ("ORPHANED" if running_pid else "STOPPED")
+    reason = state.description if state and state.state not in {"RUNNING", "STARTING"} else ""
+    return PartStatus(
+        name=part.name,
+        state=word,
+        is_healthy=health.is_ready and word == "RUNNING",
+        address=part.address,
+        version=part.version,
+        pid=pid,
+        since_s=state.since_s if state else None,
+        scraped=None if scraped is None else scraped.get(part.name, False),
+        detail="; ".join(text for text in (reason, health.detail) if text),
+    )
+
+
+def _scraped(site: Site, parts: Sequence[Part]) -> Mapping[str, bool] | None:
+    monitoring = site.grid.monitoring
+    url = f"http://{site.grid.address_of(monitoring.on[0])}:{monitoring.port}"
+    try:
+        coverage = fetch_coverage(url, [part.name for part in parts])
+    except RagridError:
+        return None
+    bad = {*coverage.missing, *coverage.down}
+    return {part.name: part.name not in bad for part in parts}
+
+
+def _embedder(site: Site) -> str:
+    rag = site.grid.services.rag
+    return f"{rag.embedder.kind}: {rag.embedder.model}" if rag else "none"
+
+
+def _generator(site: Site) -> str:
+    rag = site.grid.services.rag
+    if rag is None:
+        return "none"
+    vllm = site.grid.services.vllm
+    model = rag.generator.model or (vllm.served_model if vllm and rag.generator.kind == "vllm" else None)
+    return f"{rag.generator.kind}: {model}" if model else rag.generator.kind
+
+
+def registered(site: Site) -> Mapping[str, Any]:
+    """Return what the agent last wrote of each instance; empty when it has not written yet."""
+    try:
+        content: Mapping[str, Any] = json.loads((site.layout.run / "agent-status.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content
