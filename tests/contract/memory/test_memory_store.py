@@ -64,7 +64,8 @@ async def found(
     hits = await store.search(scope, words_of(query), wanted or Filter(), now_us=now_us, limit=100)
     scores = [hit.score for hit in hits]
     assert scores == sorted(scores, reverse=True)
-    assert all(score > 0 for score in scores)
+    assert all(0 < score <= 1 for score in scores)
+    assert scores[:1] in ([], [1.0])
     return [msgspec.json.decode(hit.doc)["id"] for hit in hits]
 
 

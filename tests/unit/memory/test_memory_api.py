@@ -238,9 +238,19 @@ async def test_each_limit_is_named_with_its_pointer(
 
 
 async def test_all_faults_come_at_once(alice: Caller) -> None:
-    answer = await alice.call("POST", json={"contents": "x", "importance": 2, "tags": [""], "user_id": 7})
+    answer = await alice.call(
+        "POST",
+        json={
+            "contents": "x",
+            "importance": 2,
+            "tags": [""],
+            "user_id": 7,
+            "ttl_seconds": 1,
+            "expires_at": "2100-01-01T00:00:00Z",
+        },
+    )
     pointers = {one["pointer"] for one in answer.json()["errors"]}
-    assert pointers == {"/contents", "/importance", "/tags/0", "/user_id"}
+    assert pointers == {"/contents", "/importance", "/tags/0", "/user_id", "/ttl_seconds"}
 
 
 @pytest.mark.parametrize("members", [{"content": "x" * 32768}, {"content": "", "data": {"a": 1}}, {"importance": 1}])

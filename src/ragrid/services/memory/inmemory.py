@@ -31,6 +31,7 @@ from ragrid.services.memory.store import (
     Read,
     Stats,
     Written,
+    hits_of,
     is_replay_of,
     written,
 )
@@ -108,7 +109,7 @@ class InMemoryStore:
             if (score := _bm25(words, documents[row.stored.position], documents.values())) > 0
         ]
         hits.sort(key=lambda hit: (-hit[0], -hit[1].position))
-        return tuple(Hit(score, stored.doc) for score, stored in hits[:limit])
+        return hits_of([(score, stored.doc) for score, stored in hits[:limit]])
 
     async def history(
         self, scope: Scope, memory_id: str, *, now_us: int, limit: int, before: int | None = None

@@ -4,6 +4,7 @@ A store has no clock: each call says what time it is, and a memory whose `expire
 invisible to it, swept or not. One object serves one event loop.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -49,7 +50,11 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Hit(msgspec.Struct, frozen=True):
-    """One result of a search; `score` is above 0 and higher is better, comparable within one answer only."""
+    """One result of a search; `score` is above 0, and 1 for the best.
+
+    It is relative to the best on purpose: how rare a word is, is counted over the whole store, and a plain score
+    would tell one tenant about the words of the others.
+    """
 
     score: float
     doc: bytes
@@ -125,6 +130,11 @@ class MemoryStore(Protocol):
     async def close(self) -> None:
         """Finish what was accepted, then let go of files and threads."""
         ...
+
+
+def hits_of(ranked: Sequence[tuple[float, bytes]]) -> tuple[Hit, ...]:
+    """Return the hits for `(score, doc)` pairs, best first, with scores relative to the best."""
+    return tuple(Hit(score / ranked[0][0], doc) for score, doc in ranked)
 
 
 def is_replay_of(create: Create, fingerprint: bytes) -> bool:

@@ -56,12 +56,20 @@ def convert_input(value: Mapping[str, Any], *, now_us: int | None) -> MemoryInpu
     Raises InvalidMemoryError with all faults.
     """
     faults = unknown_members(value)
-    for name, wanted in _FIELDS.items():
-        if name in value:
-            faults += _member_faults(name, value[name], wanted)
+    sound: dict[str, Any] = {}
+    for name in _FIELDS.keys() & value.keys():
+        found = _member_faults(name, value[name], _FIELDS[name])
+        if not found:
+            sound[name] = value[name]
+        faults += found
+    try:
+        given = checked(msgspec.convert(sound, MemoryInput), now_us=now_us)
+    except InvalidMemoryError as error:
+        # What is said of a member that was left out here would not be true of the request.
+        faults += [(pointer, detail) for pointer, detail in error.faults if not faults or pointer[1:] in sound]
     if faults:
-        raise InvalidMemoryError(faults)
-    return checked(msgspec.convert(value, MemoryInput), now_us=now_us)
+        raise InvalidMemoryError(sorted(faults))
+    return given
 
 
 def unknown_members(value: Mapping[str, Any]) -> list[Fault]:

@@ -27,7 +27,7 @@ from ragrid.services.memory.sqlite.queries import (
 )
 from ragrid.services.memory.sqlite.transaction import NAMESPACE, NAMESPACES_KEPT
 from ragrid.services.memory.sqlite.writer import Writer
-from ragrid.services.memory.store import Event, Filter, Hit, Page, Read, Stats, Written
+from ragrid.services.memory.store import Event, Filter, Hit, Page, Read, Stats, Written, hits_of
 from ragrid.system.files import held_lock
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ class SqliteStore:
 
         with SEARCH_SECONDS.labels("lexical").time():
             rows = await self._rows(scope, statement)
-        return tuple(Hit(-score, doc) for score, doc in rows)
+        return hits_of([(-score, doc) for score, doc in rows])
 
     async def history(
         self, scope: Scope, memory_id: str, *, now_us: int, limit: int, before: int | None = None
