@@ -61,7 +61,7 @@ async def opened_wake(http: RegistryHttp, request: dict[str, Any]) -> AsyncItera
 async def _read(http: RegistryHttp, url: str, request: dict[str, Any], wake: Wake) -> None:
     try:
         await _follow(http, url, request, wake)
-    except (httpx.HTTPError, TimeoutError, msgspec.MsgspecError) as error:
+    except (httpx.HTTPError, OSError, msgspec.MsgspecError) as error:
         logger.info("registry watch broke off", extra={"server": url, "reason": f"{type(error).__name__} {error}"})
         http.broke(url)
         await asyncio.sleep(_REOPEN_PAUSE_S)

@@ -57,7 +57,14 @@ class Endpoints:
 class RegistryHttp:
     """Bounded calls with failover. No call outlasts `CALL_TIMEOUT_S` times the number of servers."""
 
-    def __init__(self, address: RegistryAddress, *, clock: Clock, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        address: RegistryAddress,
+        *,
+        clock: Clock,
+        headers: Mapping[str, str] | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self._clock = clock
         self.endpoints = Endpoints(address.url)
         self.kind = address.kind
@@ -66,6 +73,7 @@ class RegistryHttp:
             headers=dict(headers or {}),
             timeout=httpx.Timeout(CALL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             trust_env=False,
+            transport=transport,
         )
 
     async def call(
@@ -87,7 +95,7 @@ class RegistryHttp:
         for url in self.endpoints.order(self._clock.monotonic_s()):
             try:
                 answer = await self._once(method, url + path, body=body, params=params, timeout_s=timeout_s)
-            except (httpx.TransportError, TimeoutError) as error:
+            except (httpx.TransportError, OSError) as error:  # a late TLS alert comes as a bare ssl.SSLError
                 self.endpoints.failed(url, self._clock.monotonic_s())
                 seen.append(f"{url}: {type(error).__name__} {error}".rstrip())
                 if not repeatable and not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):

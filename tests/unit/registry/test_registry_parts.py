@@ -2,17 +2,19 @@
 
 import contextlib
 import logging
+import ssl
 from pathlib import Path
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragrid.errors import MissingError, UsageError
+from ragrid.errors import MissingError, UnreachableError, UsageError
 from ragrid.registry.codec import ForeignValues, decode_instance, encode_instance
 from ragrid.registry.consul import ConsulRegistry, _joined_value, _value_parts
 from ragrid.registry.etcd import EtcdRegistry
-from ragrid.registry.http import COOL_DOWN_S, Answer, Endpoints, is_unavailable
+from ragrid.registry.http import COOL_DOWN_S, Answer, Endpoints, RegistryHttp, is_unavailable
 from ragrid.registry.names import check_key, instance_key, services_prefix, value_key
 from ragrid.registry.open import open_registry
 from ragrid.registry.protocol import Instance
@@ -133,3 +135,17 @@ def test_settings_choose_the_product(tmp_path: Path) -> None:
 def test_settings_that_cannot_work_are_refused_at_once(address: RegistryAddress, error: type[Exception]) -> None:
     with pytest.raises(error):
         open_registry(address, clock=ManualClock())
+
+
+@pytest.mark.parametrize("error", [ssl.SSLError(1, "alert bad certificate"), httpx.ReadError("reset"), TimeoutError()])
+async def test_every_way_of_not_answering_is_unreachable(error: Exception) -> None:
+    """Named regression: a server's TLS alert that came while its answer was read went through as an ssl.SSLError."""
+
+    async def break_off(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    address = RegistryAddress(kind="etcd", url="http://a:1,http://b:2", namespace="tron")
+    http = RegistryHttp(address, clock=ManualClock(), transport=httpx.MockTransport(break_off))
+    with pytest.raises(UnreachableError, match="http://b:2"):
+        await http.call("POST", "/v3/kv/range", body={})
+    await http.close()
