@@ -224,9 +224,10 @@ class Edge:
         for name, content in render_nginx(self.config).items():
             (self.directory / name).write_bytes(content)
         prepare_for(self.config)
-        with (self.directory / "stderr.log").open("ab") as log:
+        with (self.directory / "stderr.log").open("wb") as log:
             self.process = subprocess.Popen(nginx_command(self.directory), stderr=log, stdin=subprocess.DEVNULL)
         wait_until(self._answers, f"nginx answers; {self.directory}/stderr.log")
+        assert "[error]" not in self.log(), self.log()
 
     def _answers(self) -> bool:
         if self.process is None or self.process.poll() is not None:

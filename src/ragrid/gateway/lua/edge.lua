@@ -27,6 +27,19 @@ local prefix, counter = "", 0
 local PR_SET_PDEATHSIG = 1
 local SIGQUIT = 3
 
+local function random_hex(bytes)
+    local file = assert(io.open("/dev/urandom", "rb"))
+    local text = file:read(bytes)
+    file:close()
+    return (text:gsub(".", function(character) return string.format("%02x", character:byte()) end))
+end
+
+-- A random prefix for each worker and a counter: unique, and a tenth of what $request_id's random bytes cost.
+local function next_request_id()
+    counter = counter + 1
+    return prefix .. string.format("%08x", counter % 0x100000000)
+end
+
 -- In the master, before there are workers.
 function _M.init()
     -- a whole phase must fit into one trace; the limits are those that OpenResty's own LuaJIT ships with, Debian's are lower
@@ -50,19 +63,6 @@ function _M.init_worker()
     prefix = random_hex(12)
     metrics.start()
     health.start(balancer.update)
-end
-
-local function random_hex(bytes)
-    local file = assert(io.open("/dev/urandom", "rb"))
-    local text = file:read(bytes)
-    file:close()
-    return (text:gsub(".", function(character) return string.format("%02x", character:byte()) end))
-end
-
--- A random prefix for each worker and a counter: unique, and a tenth of what $request_id's random bytes cost.
-local function next_request_id()
-    counter = counter + 1
-    return prefix .. string.format("%08x", counter % 0x100000000)
 end
 
 local function path_of(request_uri)

@@ -209,7 +209,7 @@ function _M.load_file(path)
     file:close()
     local new, fault = read(text)
     if not new then
-        ngx.log(ngx.ERR, path, ": not a state: ", fault, "; waiting for the controller")
+        ngx.log(ngx.WARN, path, ": not a state: ", fault, "; waiting for the controller")
         return
     end
     if new.version > (shared:get("version") or 0) then
