@@ -6,6 +6,7 @@ import logging
 import os
 import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 
@@ -20,11 +21,14 @@ from ragrid.errors import SpecError
 from ragrid.registry.protocol import Registry
 from ragrid.spec.settings import AgentSettings, WatchedInstance
 from ragrid.system.clock import Clock
+from ragrid.system.log_files import trim_all
 
 logger = logging.getLogger(__name__)
 
 #: The status file is written on every change, and at least this often, seconds.
 STATUS_EVERY_S = 5.0
+#: How often logs are looked at; a flood of 100,000 lines a minute adds about 30 MB to the limit meanwhile.
+TRIM_EVERY_S = 60.0
 
 
 class Agent:
@@ -56,6 +60,8 @@ class Agent:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(watcher.run()) for watcher in self.watchers]
             tasks.append(group.create_task(self._save_status_forever()))
+            if self.settings.log_directory:
+                tasks.append(group.create_task(_trim_logs_forever(self.settings.log_directory)))
             if self.settings.supervisor_socket and self.settings.supervisor_command:
                 vigil = keep_supervised(
                     self.settings.supervisor_socket,
@@ -101,6 +107,18 @@ class Agent:
             save_status(self.settings.status_file, status)
         except OSError as error:  # a full disk must not take healthy instances out
             logger.warning("status file cannot be written", extra={"reason": str(error)})
+
+
+async def _trim_logs_forever(folder: Path) -> None:
+    while True:
+        try:
+            trimmed = await asyncio.to_thread(trim_all, folder)
+        except OSError as error:  # a full disk must not take healthy instances out
+            logger.warning("logs cannot be trimmed", extra={"reason": str(error)})
+        else:
+            if trimmed:
+                logger.info("logs trimmed", extra={"logs": trimmed})
+        await asyncio.sleep(TRIM_EVERY_S)
 
 
 @contextlib.asynccontextmanager

@@ -42,10 +42,22 @@ def site_of_file(loaded: LoadedGrid, state: Path | None) -> Site:
 
 def site_of(loaded: LoadedGrid, host: str, layout: Layout, programs: Programs) -> Site:
     """Return one host of a loaded grid."""
-    is_root = os.geteuid() == 0
     return Site(
-        grid=loaded.grid, host=host, layout=layout, programs=programs, version=ragrid.__version__, as_root=is_root
+        grid=loaded.grid,
+        host=host,
+        layout=layout,
+        programs=programs,
+        version=ragrid.__version__,
+        source_directory=_source_directory(loaded, layout),
+        as_root=os.geteuid() == 0,
     )
+
+
+def _source_directory(loaded: LoadedGrid, layout: Layout) -> Path:
+    """Return the folder of the user's own grid file, also when its copy in the state directory was loaded."""
+    if loaded.source.absolute() == layout.grid_file and layout.grid_origin.exists():
+        return Path(layout.grid_origin.read_text(encoding="utf-8"))
+    return loaded.source.absolute().parent
 
 
 def site_of_state(state: Path | None) -> Site:

@@ -1,9 +1,11 @@
 """`ragrid logs`."""
 
 import difflib
+import os
 import time
 from collections import deque
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -31,7 +33,14 @@ def command(part: str, lines: int, follow: bool, state: Path | None) -> None:
             if line:
                 click.echo(line, nl=False)
             else:
+                _follow_cut(stream)
                 time.sleep(_POLL_S)
+
+
+def _follow_cut(stream: TextIO) -> None:
+    """Go back to the start of a log that was cut because it had grown too large."""
+    if os.fstat(stream.fileno()).st_size < stream.tell():
+        stream.seek(0)
 
 
 def _log_of(layout: Layout, part: str) -> Path:

@@ -35,6 +35,7 @@ def command(grid_file: Path | None, state: Path | None, as_json: bool) -> None:
     with progress() as listener:
         outcome = bring_up(site, SystemClock(), listener)
     write_if_changed(site.layout.grid_file, loaded.source.read_bytes(), mode=PRIVATE)
+    write_if_changed(site.layout.grid_origin, str(site.source_directory).encode(), mode=PRIVATE)
     if as_json:
         show(_document(site, outcome))
         return
@@ -69,7 +70,7 @@ def _welcome(loaded: LoadedGrid, site: Site) -> None:
         ingest_paths(writer, tuple(loaded.source.parent / path for path in welcome.documents))
     if welcome.question is None:
         return
-    console.print(f"\n[bold]{welcome.question}[/bold]", markup=True)
+    console.print(f"\n{welcome.question}", style="bold", markup=False)
     with client_of(site, "reader") as reader:
         stream_answer(reader, welcome.question, count=3)
 

@@ -171,6 +171,7 @@ class AgentSettings(_Settings, frozen=True, kw_only=True):
     lease_s: float = 10.0
     instances: tuple[WatchedInstance, ...]
     status_file: Path
+    log_directory: Path | None = None
     supervisor_command: tuple[str, ...] = ()
     supervisor_socket: Path | None = None
 

@@ -40,6 +40,7 @@ def main(arguments: list[str]) -> NoReturn:
         name, _, file = arguments.pop(0).removeprefix(_SECRET).partition("=")
         os.environ[name] = Path(file).read_text(encoding="utf-8").strip()
     root, part, command = Path(arguments[0]), arguments[1], arguments[2:]
+    _write_to_log(root / "log" / f"{part}.log")
     lock = root / "run" / "locks" / f"{part}.lock"
     _adopt(root, part, _running_leader(lock, command))
     ended = owned.end(lambda: _leftovers(root, part), grace_s=LEFTOVER_GRACE_S)
@@ -53,6 +54,14 @@ def main(arguments: list[str]) -> NoReturn:
     os.set_inheritable(handle, True)
     os.environ[owned.MARK] = owned.mark_of(root, part)
     os.execvp(command[0], command)  # noqa: S606 - no shell is the point; the tuple was built by parts.py
+
+
+def _write_to_log(log: Path) -> None:
+    """Make the log this process's output: a pipe would break with the supervisor at its other end."""
+    handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.dup2(handle, sys.stdout.fileno())
+    os.dup2(handle, sys.stderr.fileno())
+    os.close(handle)
 
 
 def _running_leader(lock: Path, command: list[str]) -> int | None:

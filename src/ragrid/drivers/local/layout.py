@@ -69,6 +69,11 @@ class Layout:
         return self.root / "grid.yaml"
 
     @property
+    def grid_origin(self) -> Path:
+        """The folder that the grid file was applied from."""
+        return self.root / "grid.origin"
+
+    @property
     def supervisor_socket(self) -> Path:
         """Where the supervisor listens."""
         return self.run / "supervisor.sock"

@@ -25,6 +25,7 @@ def agent_part(site: Site, supervisor_command: tuple[str, ...]) -> Part:
         listen=Listen(host=site.address, port=port),
         instances=tuple(watched_instances(site)),
         status_file=site.layout.run / "agent-status.json",
+        log_directory=site.layout.log,
         supervisor_command=supervisor_command,
         supervisor_socket=site.layout.supervisor_socket,
     )
@@ -122,7 +123,10 @@ def scrape_target(site: Site, part: Part) -> ScrapeTarget:
 
 def _rules(site: Site) -> RuleSettings:
     alerts, objective = site.grid.monitoring.alerts, site.grid.monitoring.slo
+    rag = site.grid.services.rag
+    generates = rag is not None and rag.generator.kind != "extractive"
     return RuleSettings(
+        generating_services=("vllm", "rag") if generates else ("vllm",),
         thresholds=Thresholds(
             cpu_ratio=alerts.cpu.ratio,
             memory_ratio=alerts.memory.ratio,

@@ -23,7 +23,9 @@ def prepare(site: Site, clock: Clock, *, say: Callable[[str], None]) -> None:
     _ensure_certificates(site, clock)
     site.secrets.ensure_client_secrets(SEEDED_CLIENTS)
     for name, reference in sorted(secret_references(site).items()):
-        write_if_changed(site.secrets.resolved(name), resolve_secret(reference).encode(), mode=PRIVATE)
+        write_if_changed(
+            site.secrets.resolved(name), resolve_secret(reference, base=site.source_directory).encode(), mode=PRIVATE
+        )
     rag = site.grid.services.rag
     if rag and rag.embedder.kind == "onnx" and not is_model_directory(site.model_directory):
         say("making the embedding model from its weights (once)")

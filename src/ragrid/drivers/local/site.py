@@ -43,6 +43,8 @@ class Site:
     layout: Layout
     programs: Programs
     version: str
+    #: The folder of the grid file: where a relative `file:PATH` is looked for.
+    source_directory: Path = Path()
     #: Started by root: nginx keeps its workers root too, or they could not enter the private state directory.
     as_root: bool = False
 
@@ -93,8 +95,9 @@ class Site:
         """Return how parts of this host reach the registry; etcd asks for client certificates."""
         registry = self.grid.registry
         hosts = [self.grid.address_of(name) for name in registry.on]
-        if registry.kind == "consul":
-            return RegistryAddress(kind="consul", url=f"http://{hosts[0]}:{registry.port}", namespace=self.grid.grid)
+        if registry.kind == "consul":  # each host's own agent where there is one: that is where its services belong
+            near = self.address if self.runs(registry.on) else hosts[0]
+            return RegistryAddress(kind="consul", url=f"http://{near}:{registry.port}", namespace=self.grid.grid)
         return RegistryAddress(
             kind="etcd",
             url=",".join(f"https://{host}:{registry.port}" for host in hosts),

@@ -14,11 +14,10 @@ from ragrid.drivers.local.layout import Layout
 from ragrid.drivers.local.part import Part
 from ragrid.errors import RagridError, UnreachableError
 from ragrid.system import owned
+from ragrid.system.log_files import LIMIT_BYTES
 
 #: supervisord waits one second longer before each retry; this many retries span an hour, then the part is FATAL.
 RETRIES = 85
-#: Logs are cut at this size, and one old file is kept: bounded, and enough to see what happened.
-LOG_BYTES = 10 * 1024 * 1024
 _ALREADY_STOPPED = 70  # supervisor.xmlrpc.Faults.NOT_RUNNING
 _ALREADY_ADDED = 90  # supervisor.xmlrpc.Faults.ALREADY_ADDED
 _BAD_NAME = 10  # supervisor.xmlrpc.Faults.BAD_NAME
@@ -40,7 +39,7 @@ def render_supervisor(layout: Layout) -> bytes:
     return _escape(f"""; Rendered by ragrid. By hand: supervisord -n -c {layout.etc / "supervisord.conf"}
 [supervisord]
 logfile = {layout.log / "supervisor.log"}
-logfile_maxbytes = {LOG_BYTES}
+logfile_maxbytes = {LIMIT_BYTES}
 logfile_backups = 1
 pidfile = {layout.run / "supervisor.pid"}
 childlogdir = {layout.log}
@@ -79,10 +78,8 @@ startretries = {RETRIES}
 stopsignal = {part.stop_signal}
 stopwaitsecs = {part.stop_wait_s:g}
 killasgroup = true
-redirect_stderr = true
-stdout_logfile = {layout.log / f"{part.name}.log"}
-stdout_logfile_maxbytes = {LOG_BYTES}
-stdout_logfile_backups = 1
+stdout_logfile = NONE
+stderr_logfile = NONE
 """).encode()
 
 
