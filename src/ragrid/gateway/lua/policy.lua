@@ -63,6 +63,8 @@ local function search(service, method, raw_path, path)
     return nil, 405, table.concat(names, ", ")
 end
 
+jit.off(search, true) -- the compiled path must be the one where the route is known; see jwt.lua
+
 function _M.find(service, method, raw_path, path)
     local cache = found[service.name][method]
     if not cache then

@@ -218,12 +218,7 @@ function _M.load_file(path)
     end
 end
 
--- Returns this worker's view, or nil while no state has ever come. `on_change` is called with each new view.
-function _M.view(on_change)
-    local generation = shared:get("generation")
-    if generation == current_generation then
-        return current
-    end
+local function read_again(generation, on_change)
     local text = shared:get("document")
     if not text then
         return nil
@@ -236,6 +231,16 @@ function _M.view(on_change)
     current, current_generation = new, generation
     on_change(new)
     return current
+end
+jit.off(read_again, true) -- the compiled path must be the one where nothing changed; see jwt.lua
+
+-- Returns this worker's view, or nil while no state has ever come. `on_change` is called with each new view.
+function _M.view(on_change)
+    local generation = shared:get("generation")
+    if generation == current_generation then
+        return current
+    end
+    return read_again(generation, on_change)
 end
 
 function _M.facts()
