@@ -63,6 +63,7 @@ class _Verbs(click.Group):
 
 
 @click.group(cls=_Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ragrid", message="%(prog)s %(version)s")
 def ragrid() -> None:
     """Run a private RAG platform on your own servers: one file declares it, one command runs it."""
 

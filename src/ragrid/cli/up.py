@@ -1,5 +1,7 @@
 """`ragrid up`."""
 
+import shutil
+import sys
 from pathlib import Path
 
 import click
@@ -79,6 +81,7 @@ def _next_commands(site: Site) -> None:
     authority = site.secrets.authority_certificate
     with GridClient(site.grid.public_url, ca_file=authority) as client:
         token = client.token("reader", secret_of(site, "reader"))
+    typed = _typed_command()
     click.echo(
         f"""
 address   {site.grid.public_url}
@@ -93,8 +96,15 @@ Ask with curl (this reader's token is good for {token.expires_in_s / 60:.0f} min
     {site.grid.public_url}/rag/v1/ask
 
 Next:
-  ragrid status
-  ragrid ingest PATH
-  ragrid ask "..."
+  {typed} status
+  {typed} ingest PATH
+  {typed} ask "..."
 """
     )
+
+
+def _typed_command() -> str:
+    """Return the command as the user would have to type it: by its path when it is not on PATH."""
+    on_path = shutil.which("ragrid")
+    here = Path(sys.argv[0])
+    return "ragrid" if on_path and here.name == "ragrid" and Path(on_path).samefile(here) else sys.argv[0]
