@@ -51,7 +51,8 @@ test-venv: test-packages
 	@scripts/make-venv --project .venv requirements/run.lock requirements/model.lock requirements/dev.lock
 
 consul: test-venv
-	@$(VENV)/python scripts/fetch_consul.py --into $(CACHE)/parts/consul
+	@$(VENV)/python scripts/fetch_package.py consul --suite bullseye --into $(CACHE)/parts/consul
+	@$(VENV)/python scripts/fetch_package.py debian-policy --into $(CACHE)/corpora/debian-policy
 
 vllm: test-packages
 	@scripts/make-vllm-venv .venv-vllm

@@ -1,5 +1,6 @@
 """A manual that nobody here wrote, with questions whose answers are known: Debian's policy, as HTML."""
 
+import sys
 from pathlib import Path
 
 from ragrid.system.process import run
@@ -9,16 +10,11 @@ _ROOT = Path(__file__).parents[2]
 
 
 def policy_pages() -> list[Path]:
-    """Return the pages; fetched as a package and unpacked, never installed, and kept for next time."""
-    cache = _ROOT / ".cache" / "corpora" / "debian-policy"
-    pages = cache / "usr/share/doc/debian-policy/policy.html"
-    if not pages.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        run(("apt-get", "download", "debian-policy"), timeout_s=120, directory=cache)
-        (package,) = cache.glob("debian-policy_*.deb")
-        run(("dpkg-deb", "-x", str(package), str(cache)), timeout_s=60)
-        package.unlink()
-    return sorted(pages.glob("*.html"))
+    """Return the pages; the package is fetched and unpacked, never installed, and kept for next time."""
+    folder = _ROOT / ".cache" / "corpora" / "debian-policy"
+    fetch = _ROOT / "scripts" / "fetch_package.py"
+    run((sys.executable, str(fetch), "debian-policy", "--into", str(folder)), timeout_s=240)
+    return sorted((folder / "usr/share/doc/debian-policy/policy.html").glob("*.html"))
 
 
 def policy_questions() -> QuestionSet:

@@ -19,6 +19,7 @@ import pytest
 from ragrid.system.certificates import make_authority, make_leaf
 
 ROOT = Path(__file__).resolve().parents[2]
+FETCH = ROOT / "scripts" / "fetch_package.py"
 CONSUL_CACHE = ROOT / ".cache" / "parts" / "consul"
 START_S = 30.0
 
@@ -152,7 +153,7 @@ def consul_server(directory: Path, *, hcl: str = "", token: str = "") -> Server:
     """A real Consul agent in development mode (nothing on disk) with more configuration in `hcl`; not started yet."""
     program = CONSUL_CACHE / "usr" / "bin" / "consul"
     fetched = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "fetch_consul.py"), "--into", str(CONSUL_CACHE)],
+        [sys.executable, str(FETCH), "consul", "--suite", "bullseye", "--into", str(CONSUL_CACHE)],
         capture_output=True,
         check=False,
         timeout=240,

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Put Debian's Consul 1.8.7 into a folder of its own, for tests: `python scripts/fetch_consul.py --into DIR`.
+"""Put one Debian package into a folder of its own, for tests: `fetch_package.py consul --suite bullseye --into DIR`.
 
 Debian 12 has no Consul and Debian 11 has. apt fetches it from the mirror that this machine already uses, checked by
 Debian's own keys, with lists and cache in a temporary folder: the machine's apt set-up is read and never written, root
-is not needed, and nothing is installed. The program ends up at DIR/usr/bin/consul. Running it again does nothing.
+is not needed, and nothing is installed. Running it again does nothing.
 """
 
 import argparse
@@ -12,60 +12,48 @@ import fcntl
 import os
 import pwd
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-VERSION = "1.8.7"
-SUITE = "bullseye"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 TIMEOUT_S = 200.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return 0 when the program is there, else 1 with the reason on standard error."""
+    """Return 0 when the package is there, else 1 with the reason on standard error."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("package")
     parser.add_argument("--into", type=Path, required=True, metavar="DIR", help="folder to unpack into")
-    into: Path = parser.parse_args(arguments).into.absolute()
+    parser.add_argument("--suite", help="Debian suite to take it from; default: this machine's own")
+    asked = parser.parse_args(arguments)
+    into: Path = asked.into.absolute()
     into.parent.mkdir(parents=True, exist_ok=True)
     try:
         with _locked(into.parent / f".{into.name}.lock"):
-            if not has_consul(into):
-                fetch(into)
+            if not into.is_dir():
+                fetch(asked.package, asked.suite or codename(), into)
     except (OSError, subprocess.SubprocessError, RuntimeError) as error:
         said = getattr(error, "stderr", "") or ""
-        print(f"fetch_consul: {error} {said}".rstrip(), file=sys.stderr)
+        print(f"fetch_package: {asked.package}: {error} {said}".rstrip(), file=sys.stderr)
         return 1
     return 0
 
 
-def has_consul(into: Path) -> bool:
-    """Whether a Consul of the wanted version runs from `into`."""
-    program = into / "usr" / "bin" / "consul"
-    if not program.is_file():
-        return False
-    said = subprocess.run([str(program), "version"], capture_output=True, text=True, timeout=30, check=False)
-    return VERSION in said.stdout
-
-
-def fetch(into: Path) -> None:
+def fetch(package: str, suite: str, into: Path) -> None:
     """Download the package and unpack it, so that `into` is there whole or not at all."""
     mirror = find_mirror(Path("/etc/apt"), codename())
-    with tempfile.TemporaryDirectory(dir=into.parent, prefix=".consul.") as name:
+    with tempfile.TemporaryDirectory(dir=into.parent, prefix=f".{package}.") as name:
         scratch = Path(name)
         for folder in ("lists/partial", "cache/archives/partial", "state"):
             (scratch / folder).mkdir(parents=True)
-        (scratch / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror} {SUITE} main\n")
+        (scratch / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror} {suite} main\n")
         _apt(scratch, "update")
-        _apt(scratch, "download", "consul")
-        package = next(scratch.glob("consul_*.deb"))
-        _run(["dpkg-deb", "-x", str(package), str(scratch / "unpacked")], scratch)
-        if not has_consul(scratch / "unpacked"):
-            raise RuntimeError(f"{package.name}: does not run as Consul {VERSION}; has the suite another version now?")
-        shutil.rmtree(into, ignore_errors=True)
+        _apt(scratch, "download", package)
+        (archive,) = scratch.glob(f"{package}_*.deb")
+        _run(["dpkg-deb", "-x", str(archive), str(scratch / "unpacked")], scratch)
         (scratch / "unpacked").rename(into)
 
 

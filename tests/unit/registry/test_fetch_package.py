@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = runpy.run_path(str(Path(__file__).resolve().parents[3] / "scripts" / "fetch_consul.py"))
+SCRIPT = runpy.run_path(str(Path(__file__).resolve().parents[3] / "scripts" / "fetch_package.py"))
 
 STANZAS = """\
 # a comment
