@@ -37,7 +37,8 @@ from ragrid.web.server import run_service
 
 logger = logging.getLogger(__name__)
 
-#: How often the token service is asked for its keys, and the policy file looked at, seconds.
+#: How often the token service is asked for its keys and revocations, and the policy file looked at, seconds. The token
+#: service answers the moment something changes, and else after about as long.
 KEYS_EVERY_S = 1.0
 POLICY_EVERY_S = 1.0
 #: How often the state is sent again although nothing changed, seconds: a restarted nginx gets it, and its age is known.
@@ -116,18 +117,25 @@ class Controller:
         self._learn(replace(self.known, instances=self.view.instances))
 
     async def _keys_loop(self) -> None:
+        revision = ""
+
         async def fetch() -> None:
+            nonlocal revision
+            url = urljoin(self._settings.jwks_url, f"{REVOCATIONS_PATH}?after={revision}")
+            listed = parse_revocations(await self._fetch(url))
             jwks = await self._fetch(self._settings.jwks_url)
             keys = keys_from_jwks(jwks)
-            revoked = parse_revocations(await self._fetch(urljoin(self._settings.jwks_url, REVOCATIONS_PATH)))
             if write_if_changed(self._settings.jwks_file, jwks):
                 logger.info("keys written", extra={"kids": [key.kid for key in keys]})
             self._well("keys")
-            self._learn(replace(self.known, keys=keys, revoked=revoked))
+            self._learn(replace(self.known, keys=keys, revoked=listed.revocations()))
+            revision = listed.revision
 
         while True:
+            before, began_s = revision, self._clock.monotonic_s()
             await self._live_on("keys", fetch, wait_s=0.0)
-            await asyncio.sleep(KEYS_EVERY_S)
+            if revision == before:  # nothing new, or no answer: one turn a second, whether the service waited or not
+                await asyncio.sleep(max(0.0, KEYS_EVERY_S - (self._clock.monotonic_s() - began_s)))
 
     async def _policy_loop(self) -> None:
         async def look() -> None:

@@ -53,11 +53,12 @@ class ServiceState(_Part, frozen=True, kw_only=True):
 class Revocations(_Part, frozen=True, kw_only=True):
     """What is refused although its signature holds: token ids (with their expiry), and what was issued before a time.
 
-    Times are seconds since the Unix epoch.
+    `subjects` and `clients` name such a time for one `sub` or `client_id`. Times are seconds since the Unix epoch.
     """
 
     tokens: dict[str, float] = {}
     subjects: dict[str, float] = {}
+    clients: dict[str, float] = {}
     not_before: float = 0.0
 
 
@@ -114,17 +115,29 @@ class _RevokedToken(msgspec.Struct, frozen=True):
     exp: float
 
 
-class _RevokedList(msgspec.Struct, frozen=True):
+class RevokedList(msgspec.Struct, frozen=True):
+    """What the token service answers; `revision` is another one after every change of its keys or revocations."""
+
     revoked: tuple[_RevokedToken, ...]
+    subjects: dict[str, float] = {}
+    clients: dict[str, float] = {}
+    revision: str = ""
+
+    def revocations(self) -> Revocations:
+        """Return it as nginx wants it."""
+        return Revocations(
+            tokens={one.jti: one.exp for one in sorted(self.revoked, key=lambda one: one.jti)},
+            subjects=dict(sorted(self.subjects.items())),
+            clients=dict(sorted(self.clients.items())),
+        )
 
 
-def parse_revocations(content: bytes) -> Revocations:
-    """Read the token service's list of revoked tokens. Raises StateError when it is none."""
+def parse_revocations(content: bytes) -> RevokedList:
+    """Read the token service's list of what it has revoked. Raises StateError when it is none."""
     try:
-        entries = msgspec.json.decode(content, type=_RevokedList).revoked
+        return msgspec.json.decode(content, type=RevokedList)
     except msgspec.MsgspecError as error:
         raise StateError(f"revocations: {error}; ask the token service's log why") from error
-    return Revocations(tokens={one.jti: one.exp for one in sorted(entries, key=lambda one: one.jti)})
 
 
 def endpoints_of(service: str, instances: Sequence[Instance]) -> tuple[Endpoint, ...]:

@@ -332,6 +332,10 @@ def test_revocation_and_withdrawn_keys_hold_with_the_next_request(edge: Any, end
     assert statuses() == [401, 200, 200]
     edge.push(services, revoked=Revocations(subjects={"two": time.time()}))
     assert statuses() == [200, 401, 200]
+    edge.push(services, revoked=Revocations(clients={"tests": time.time(), "two": 0.0}))
+    assert statuses() == [401, 401, 401]
+    edge.push(services, revoked=Revocations(clients={"tests": time.time() - 20}))
+    assert statuses() == [200, 200, 200]
     edge.push(services, revoked=Revocations(not_before=time.time()))
     assert statuses() == [401, 401, 401]
     edge.push(services)

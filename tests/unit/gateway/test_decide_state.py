@@ -116,6 +116,9 @@ def test_a_key_on_the_wrong_curve_is_refused() -> None:
 
 def test_revocations_are_read_as_the_token_service_lists_them() -> None:
     read = parse_revocations(b'{"revoked": [{"jti": "b", "exp": 2}, {"jti": "a", "exp": 1.5}]}')
-    assert read == Revocations(tokens={"a": 1.5, "b": 2.0})
+    assert read.revocations() == Revocations(tokens={"a": 1.5, "b": 2.0})
+    listed = b'{"revoked": [], "subjects": {"ada": 3}, "clients": {"b": 4, "a": 5}, "revision": "x-7"}'
+    assert parse_revocations(listed).revocations() == Revocations(subjects={"ada": 3.0}, clients={"a": 5.0, "b": 4.0})
+    assert parse_revocations(listed).revision == "x-7"
     with pytest.raises(StateError, match="revocations"):
         parse_revocations(b'{"revoked": ["a"]}')

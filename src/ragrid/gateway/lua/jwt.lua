@@ -177,8 +177,8 @@ local function read_claims(claims, issuer)
     if not is_time(claims.exp) or not is_time(claims.iat) or (claims.nbf ~= nil and not is_time(claims.nbf)) then
         return nil, "exp, iat and nbf must be numbers"
     end
-    if not is_name(claims.sub) or not is_name(claims.jti) or not is_name(claims.tenant) then
-        return nil, "sub, jti and tenant must be strings"
+    if not is_name(claims.sub) or not is_name(claims.client_id) or not is_name(claims.jti) or not is_name(claims.tenant) then
+        return nil, "sub, client_id, jti and tenant must be strings"
     end
     if claims.scope ~= nil and type(claims.scope) ~= "string" then
         return nil, "scope must be a string"
@@ -188,7 +188,7 @@ local function read_claims(claims, issuer)
         return nil, "roles must be a list of strings"
     end
     return {
-        subject = claims.sub, tenant = claims.tenant, token_id = claims.jti, audience = audience,
+        subject = claims.sub, client = claims.client_id, tenant = claims.tenant, token_id = claims.jti, audience = audience,
         issued_at = claims.iat, expires_at = claims.exp, not_before = claims.nbf or 0,
         scope = words(claims.scope or ""), roles = roles,
     }

@@ -101,7 +101,9 @@ function _M.token_fault(caller, service_name, revoked, now)
     if revoked.tokens[caller.token_id] then
         return "the token was revoked"
     end
-    if caller.issued_at < (revoked.subjects[caller.subject] or revoked.not_before) or caller.issued_at < revoked.not_before then
+    local issued_at = caller.issued_at
+    if issued_at < (revoked.subjects[caller.subject] or 0) or issued_at < (revoked.clients[caller.client] or 0)
+        or issued_at < revoked.not_before then
         return "the token was revoked"
     end
     return nil

@@ -143,7 +143,12 @@ local function read_revoked(document)
     if not subjects then
         return nil, fault
     end
-    return { tokens = tokens, subjects = subjects, not_before = revoked.not_before }
+    local clients
+    clients, fault = read_numbers(revoked.clients or {}, "revoked.clients")
+    if not clients then
+        return nil, fault
+    end
+    return { tokens = tokens, subjects = subjects, clients = clients, not_before = revoked.not_before }
 end
 
 -- Returns the checked document, or nil and the first fault.
