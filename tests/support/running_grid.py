@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,11 +133,14 @@ def grid_document(*, name: str = "test", services: dict[str, Any] | None = None)
 
 
 @contextlib.contextmanager
-def running_grid(document: dict[str, Any]) -> Iterator[RunningGrid]:
-    """Bring a grid up, and purge it afterwards whatever happened."""
+def running_grid(document: dict[str, Any], *, files: Mapping[str, str] | None = None) -> Iterator[RunningGrid]:
+    """Bring a grid up, and purge it afterwards whatever happened; `files` lie private beside its grid file."""
     home = Path(tempfile.mkdtemp(dir="/tmp", prefix="ragrid-"))
     file = home / "grid.yaml"
     file.write_text(yaml.safe_dump(document, sort_keys=False))
+    for name, content in (files or {}).items():
+        (home / name).write_text(content)
+        (home / name).chmod(0o600)
     grid = RunningGrid(file, home / "ragrid" / document["grid"], home)
     try:
         grid.ok("up", str(file))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from ragrid.drivers.local.part import Part, Probe, Scrape
+from ragrid.drivers.local.parts_relay import relay_part
 from ragrid.drivers.local.parts_vllm import vllm_parts
 from ragrid.drivers.local.site import Site
 from ragrid.spec.services import Chromadb, Embedder, Generator, Memory, Rag
@@ -30,6 +31,8 @@ def service_parts(site: Site) -> Iterator[Part]:
         yield _rag(site, services.rag)
     if services.vllm and services.vllm.model:
         yield from vllm_parts(site, services.vllm, services.vllm.model)
+    if services.vllm and services.vllm.address and site.runs(services.vllm.on):
+        yield relay_part(site, services.vllm, services.vllm.address)
 
 
 def python_part_command(site: Site, module: str, settings_file: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from ragrid.drivers.local.part import Part, Probe, Scrape
+from ragrid.drivers.local.parts_relay import UPSTREAM_PATH
 from ragrid.drivers.local.parts_services import CHROMADB_VERSION, python_part_command
 from ragrid.drivers.local.site import Site
 from ragrid.monitoring.prometheus import (
@@ -56,6 +57,11 @@ def watched_instances(site: Site) -> Iterator[WatchedInstance]:
     if services.vllm and services.vllm.model and site.runs(services.vllm.on):
         check = Check(kind="completion", model=services.vllm.served_model, timeout_s=10.0)
         yield _watched(site, "vllm", services.vllm.port, "", check)
+    if services.vllm and services.vllm.address and site.runs(services.vllm.on):
+        health = Check(
+            kind="http", path=UPSTREAM_PATH, interval_s=10.0, timeout_s=5.0
+        )  # somebody pays for a completion
+        yield _watched(site, "vllm", services.vllm.port, "", health)
 
 
 def _watched(site: Site, service: str, port: int, version: str, check: Check) -> WatchedInstance:

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 from ragrid.drivers.local.layout import open_layout
+from ragrid.drivers.local.parts_relay import KEY_FILE, key_directive
 from ragrid.drivers.local.site import SEEDED_CLIENTS, Site
+from ragrid.errors import StateError
 from ragrid.inference.model_files import ensure_model, is_model_directory
 from ragrid.spec.secrets import resolve_secret
 from ragrid.spec.values import SecretReference
@@ -19,13 +21,15 @@ def prepare(site: Site, clock: Clock, *, say: Callable[[str], None]) -> None:
     open_layout(site.layout.root, site.grid.grid)
     for name in ("etcd", "consul", "chromadb", "memory", "rag", "tokens", "gateway", "controller", "prometheus"):
         (site.layout.data / name).mkdir(mode=0o700, exist_ok=True)
-    (site.layout.run / "gateway").mkdir(mode=0o700, exist_ok=True)
+    for name in ("gateway", "relay"):
+        (site.layout.run / name).mkdir(mode=0o700, exist_ok=True)
     _ensure_certificates(site, clock)
     site.secrets.ensure_client_secrets(SEEDED_CLIENTS)
     for name, reference in sorted(secret_references(site).items()):
         write_if_changed(
             site.secrets.resolved(name), resolve_secret(reference, base=site.source_directory).encode(), mode=PRIVATE
         )
+    _write_relay_key(site)
     rag = site.grid.services.rag
     if rag and rag.embedder.kind == "onnx" and not is_model_directory(site.model_directory):
         say("making the embedding model from its weights (once)")
@@ -37,18 +41,31 @@ def prepare(site: Site, clock: Clock, *, say: Callable[[str], None]) -> None:
 
 def secret_references(site: Site) -> dict[str, SecretReference]:
     """Return the secrets that the grid file refers to, by the name of the file they are kept in."""
-    rag = site.grid.services.rag
+    rag, vllm = site.grid.services.rag, site.grid.services.vllm
     named = {
         "embedder-key": rag.embedder.api_key if rag else None,
         "generator-key": rag.generator.api_key if rag else None,
+        "vllm-key": vllm.api_key if vllm else None,
     }
-    vllm = site.grid.services.vllm
     of_vllm = {
         f"vllm-{name}": value
         for name, value in (vllm.environment.items() if vllm else ())
         if isinstance(value, SecretReference)
     }
     return {**of_vllm, **{name: reference for name, reference in named.items() if reference is not None}}
+
+
+def _write_relay_key(site: Site) -> None:
+    vllm = site.grid.services.vllm
+    if vllm is None or vllm.api_key is None:
+        return
+    key = site.secrets.resolved("vllm-key").read_text(encoding="utf-8")
+    try:
+        directive = key_directive(key)
+    except ValueError as error:
+        where = f"services.vllm.api_key: {vllm.api_key}"
+        raise StateError(f"{where}: {error}; wanted letters, digits and -._~+/=; look at what it refers to") from error
+    write_if_changed(site.secrets.resolved(KEY_FILE), directive.encode(), mode=PRIVATE)
 
 
 def _ensure_certificates(site: Site, clock: Clock) -> None:
