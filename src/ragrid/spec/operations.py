@@ -20,7 +20,7 @@ class Alerts(Section):
 
 
 class Objectives(Section):
-    """What the grid promises; `ragrid verify` measures against it."""
+    """What the grid promises; alerts say when it is being broken."""
 
     availability: kinds.Percentage = Field(default=Percentage.parse("99.9%"), description="Requests that succeed.")
     latency_mean: kinds.Duration = Field(default=Duration.parse("100ms"), description="Mean time to answer.")
