@@ -10,13 +10,13 @@ SCRIPT = runpy.run_path(str(Path(__file__).resolve().parents[3] / "scripts" / "f
 STANZAS = """\
 # a comment
 Types: deb deb-src
-URIs: http://first.example/debian http://second.example/debian
+URIs: http://first.example/distribution http://second.example/distribution
 Suites: bookworm bookworm-updates
 Components: main contrib
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 
 Types: deb
-URIs: http://security.example/debian-security
+URIs: http://security.example/distribution-security
 Suites: bookworm-security
 Components: main
 """
@@ -25,8 +25,8 @@ Components: main
 @pytest.mark.parametrize(
     ("files", "mirror"),
     [
-        ({"sources.list.d/debian.sources": STANZAS}, "http://first.example/debian"),
-        ({"sources.list": "deb http://a.example/debian bookworm main\n"}, "http://a.example/debian"),
+        ({"sources.list.d/debian.sources": STANZAS}, "http://first.example/distribution"),
+        ({"sources.list": "deb http://a.example/distribution bookworm main\n"}, "http://a.example/distribution"),
         (
             {"sources.list": "deb [arch=amd64 signed-by=/x] http://a.example bookworm contrib main\n"},
             "http://a.example",
@@ -37,7 +37,7 @@ Components: main
                 "sources.list.d/other.list": "deb https://cloud.example/apt cloud-sdk-bookworm main\n",
                 "sources.list.d/z.sources": STANZAS,
             },
-            "http://first.example/debian",
+            "http://first.example/distribution",
         ),
     ],
 )
