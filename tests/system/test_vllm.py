@@ -8,6 +8,8 @@ import httpx
 import openai
 import pytest
 
+from ragrid.system import owned
+from ragrid.system.ports import listening_sockets
 from support.running_grid import RunningGrid, eventually, grid_document, running_grid
 from support.vllm_server import ENVIRONMENT, EXECUTABLE, EXTRA_ARGS, MODEL, require_vllm
 
@@ -103,6 +105,13 @@ def test_what_no_route_names_is_closed(vllm_grid: RunningGrid, path: str) -> Non
         answer = client.post(path, json={})
     assert answer.status_code in {400, 404, 405}
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_what_vllm_opens_beside_its_port_is_private_to_this_machine(vllm_grid: RunningGrid) -> None:
+    ours = owned.parts_running(vllm_grid.state)
+    sockets = [one for one in listening_sockets() if ours.get(one.pid or 0) == "vllm"]
+    assert vllm_grid.document["services"]["vllm"]["port"] in {one.port for one in sockets}
+    assert {one.host for one in sockets} == {"127.0.0.1"}
 
 
 def test_an_answer_is_generated_and_cited(vllm_grid: RunningGrid) -> None:

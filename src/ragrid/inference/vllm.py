@@ -112,18 +112,22 @@ def serve_environment(plan: VllmPlan) -> dict[str, str]:
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_S),
         "VLLM_NO_USAGE_STATS": "1",
         **({"HF_HUB_OFFLINE": "1"} if plan.is_local_path else {}),
-        **_network_environment(plan.network),
+        **_network_environment(plan),
         **_ray_environment(plan),
     }
     return dict(sorted({**ours, **plan.environment}.items()))
 
 
-def _network_environment(network: GpuNetwork | None) -> dict[str, str]:
-    """Keep NCCL, Gloo and vLLM's own messages on the GPU network; each would choose an interface by itself."""
-    if network is None:
-        return {}
-    names = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME") if network.interface else ()
-    return {**dict.fromkeys(names, network.interface or ""), "VLLM_HOST_IP": network.address}
+def _network_environment(plan: VllmPlan) -> dict[str, str]:
+    """Keep NCCL, Gloo and vLLM's own messages on the GPU network, or on the API's private address on one host.
+
+    Without this each of them chooses an interface by itself, which may be the one that users come from.
+    """
+    if plan.network is None:
+        return {"VLLM_HOST_IP": plan.host}
+    interface = plan.network.interface
+    names = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME") if interface else ()
+    return {**dict.fromkeys(names, interface or ""), "VLLM_HOST_IP": plan.network.address}
 
 
 def _ray_environment(plan: VllmPlan) -> dict[str, str]:
