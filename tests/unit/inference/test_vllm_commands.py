@@ -46,6 +46,7 @@ def test_one_host_serves_a_local_folder() -> None:
         "DO_NOT_TRACK": "1",
         "HF_HUB_OFFLINE": "1",
         "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_HOST_IP": "127.0.0.1",
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "30",
         "VLLM_NO_USAGE_STATS": "1",
     }
