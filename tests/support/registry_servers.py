@@ -149,9 +149,8 @@ def etcd_server(directory: Path, tls: TlsFiles | None = None) -> Server:
     return Server(command, url, directory / "etcd.log", is_ready)
 
 
-def consul_server(directory: Path, *, hcl: str = "", token: str = "") -> Server:
-    """A real Consul agent in development mode (nothing on disk) with more configuration in `hcl`; not started yet."""
-    program = CONSUL_CACHE / "usr" / "bin" / "consul"
+def consul_program() -> Path:
+    """The Consul that the tests run, fetched once."""
     fetched = subprocess.run(
         [sys.executable, str(FETCH), "consul", "--suite", "bullseye", "--into", str(CONSUL_CACHE)],
         capture_output=True,
@@ -160,17 +159,32 @@ def consul_server(directory: Path, *, hcl: str = "", token: str = "") -> Server:
     )
     if fetched.returncode != 0:
         missing(f"consul could not be fetched: {fetched.stderr.decode(errors='replace')[-500:]}")
+    return CONSUL_CACHE / "usr" / "bin" / "consul"
+
+
+def consul_server(
+    directory: Path, *, hcl: str = "", token: str = "", dns_port: int = -1, tls: TlsFiles | None = None
+) -> Server:
+    """A real Consul agent in development mode (nothing on disk) with more configuration in `hcl`; not started yet.
+
+    With `tls` it serves nothing but HTTPS, and wants client certificates.
+    """
     http, serf_lan, serf_wan, server, grpc = free_ports(5)
     command = [
-        str(program), "agent", "-dev", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-log-level", "err",
-        "-http-port", str(http), "-serf-lan-port", str(serf_lan), "-serf-wan-port", str(serf_wan),
-        "-server-port", str(server), "-dns-port", "-1", "-grpc-port", str(grpc),
-        *(("-hcl", hcl) if hcl else ()),
+        str(consul_program()), "agent", "-dev", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-log-level", "err",
+        "-http-port", str(-1 if tls else http), "-https-port", str(http if tls else -1),
+        "-serf-lan-port", str(serf_lan), "-serf-wan-port", str(serf_wan),
+        "-server-port", str(server), "-dns-port", str(dns_port), "-grpc-port", str(grpc),
     ]  # fmt: skip
+    if tls is not None:
+        files = {"cert_file": tls.certificate, "key_file": tls.key, "ca_file": tls.authority}
+        hcl = "\n".join([hcl, "verify_incoming_https = true", *(f'{name} = "{file}"' for name, file in files.items())])
+    command += ["-hcl", hcl] if hcl else []
+    verify = tls.context() if tls else True
 
     def is_ready(address: str) -> bool:
-        leader = _answers(address, "/v1/status/leader", token=token)
-        nodes = _answers(address, "/v1/health/state/passing", token=token) or ""
+        leader = _answers(address, "/v1/status/leader", verify=verify, token=token)
+        nodes = _answers(address, "/v1/health/state/passing", verify=verify, token=token) or ""
         return bool(leader and len(leader) > 4) and "serfHealth" in nodes
 
-    return Server(command, f"http://127.0.0.1:{http}", directory / "consul.log", is_ready)
+    return Server(command, f"http{'s' if tls else ''}://127.0.0.1:{http}", directory / "consul.log", is_ready)

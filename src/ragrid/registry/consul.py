@@ -1,15 +1,15 @@
-"""Consul 1.8 or newer through the host's own agent: one Consul service per namespace, a TTL check per lease."""
+"""Consul 1.8 or newer through the host's own agent: a Consul service per instance, a TTL check per lease."""
 
 import asyncio
 import base64
-import json
 import logging
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 from ragrid.errors import ConflictError, LeaseLostError, MissingError, UnreachableError, UsageError
-from ragrid.registry.codec import ForeignValues, check_instance, decode_instance, encode_instance
+from ragrid.registry import consul_entry as entry
+from ragrid.registry.codec import ForeignValues, check_instance
 from ragrid.registry.http import CALL_TIMEOUT_S, Answer, RegistryHttp
 from ragrid.registry.names import check_name, value_key
 from ragrid.registry.protocol import Entry, Instance, Lease, Snapshot
@@ -23,25 +23,23 @@ logger = logging.getLogger(__name__)
 POLL_WAIT_S = 5.0
 #: How long a change may take from the agent to the catalog, seconds; measured: milliseconds, more under load.
 SETTLE_S = 10.0
-#: Consul's shortest time after which a critical service is taken out of the catalog altogether (it is not listed
-#: from the moment it is critical): https://developer.hashicorp.com/consul/api-docs/agent/check
-_FORGET_AFTER = "1m"
-#: Consul keeps at most 512 characters in one value of a service's metadata.
-_META_VALUE_SIZE = 500
 _OK = 200
 _NOT_FOUND = 404
 _CONFLICT = 409
+#: Says of a refused transaction that its index was too old; one that the ACLs forbid has the same status.
+_STALE = "index is stale"
+_FORBIDDEN = "Permission denied"
 
 
 class ConsulRegistry:
     """The protocol over the HTTP API of one Consul agent, the one of this host: registrations belong to an agent.
 
-    The ACL token in `address.token_file` is read once. The index is Consul's own, of the service `ragrid-<namespace>`.
+    The ACL token in `address.token_file` is read once. The index is Consul's own, of all health checks. One query for
+    the checks of a grid answers everything, so that a snapshot is of one moment although it spans services.
     """
 
     def __init__(self, address: RegistryAddress, *, clock: Clock) -> None:
         self._namespace = check_name("registry namespace", address.namespace)
-        self._service = f"ragrid-{self._namespace}"
         self._http = RegistryHttp(address, clock=clock, headers=_token_header(address))
         if len(self._http.endpoints.urls) != 1:
             raise UsageError(f"consul address: got {address.url!r}, wanted one URL, that of this host's own agent")
@@ -52,9 +50,10 @@ class ConsulRegistry:
         check_instance(instance)
         lease = Lease(uuid.uuid4().hex, instance, ttl_s)
         params = {"replace-existing-checks": "true"}
-        await self._put("/v1/agent/service/register", self._registration(lease), params)
+        body = entry.registration(self._namespace, lease)
+        _wanted(await self._http.call("PUT", "/v1/agent/service/register", body=body, params=params), _OK)
         # A service that is registered again keeps its check's old state, also a critical one: pass the new check.
-        _wanted(await self._http.call("PUT", f"/v1/agent/check/pass/service:{self._id(instance)}"), _OK)
+        _wanted(await self._pass(lease), _OK)
         await self._settled(lease, is_listed=True)
         return lease
 
@@ -62,7 +61,7 @@ class ConsulRegistry:
         """Extend the lease to its full time. Raises LeaseLostError when it has already ended."""
         if not await self._holds(lease):
             raise LeaseLostError(f"{self._id(lease.instance)}: lease {lease.lease_id} has ended; register again")
-        answer = await self._http.call("PUT", f"/v1/agent/check/pass/service:{self._id(lease.instance)}")
+        answer = await self._pass(lease)
         if answer.status != _OK and not await self._holds(lease):
             raise LeaseLostError(f"{self._id(lease.instance)}: lease {lease.lease_id} has ended; register again")
         _wanted(answer, _OK)
@@ -77,14 +76,14 @@ class ConsulRegistry:
 
     async def list(self) -> Snapshot:
         """Return every live instance, sorted by service and instance id."""
-        return self._snapshot(await self._query(0))
+        return await self._look(0)
 
     async def watch(self, after: int) -> AsyncIterator[Snapshot]:
         """Yield the snapshot after each change later than `after`; at once when `after` is 0 or lies ahead."""
         known: tuple[Instance, ...] | None = None
         while True:
-            snapshot = self._snapshot(await self._query(after))
-            moved = snapshot.index != after and snapshot.instances != known
+            snapshot = await self._look(after)
+            moved = snapshot.index != after if known is None else snapshot.instances != known
             if moved or snapshot.index < after:
                 yield snapshot
             after, known = snapshot.index, snapshot.instances
@@ -105,7 +104,7 @@ class ConsulRegistry:
         full = value_key(self._namespace, key).removeprefix("/")
         change = {"Verb": "cas", "Key": full, "Value": base64.b64encode(value).decode(), "Index": revision}
         answer = await self._http.call("PUT", "/v1/txn", body=[{"KV": change}], repeatable=False)
-        if answer.status == _CONFLICT:
+        if answer.status == _CONFLICT and _STALE in answer.text:
             raise ConflictError(f"{key}: revision is no longer {revision}; read it again")
         return Entry(key, value, int(_wanted(answer, _OK)["Results"][0]["KV"]["ModifyIndex"]))
 
@@ -114,89 +113,43 @@ class ConsulRegistry:
         await self._http.close()
 
     def _id(self, instance: Instance) -> str:
-        """Return Consul's service id; `~` cannot be in our names, so no two instances share one."""
-        return f"ragrid~{self._namespace}~{instance.service}~{instance.instance_id}"
+        return entry.service_id(self._namespace, instance)
 
-    def _registration(self, lease: Lease) -> dict[str, Any]:
-        instance = lease.instance
-        return {
-            "ID": self._id(instance),
-            "Name": self._service,
-            "Tags": [instance.service],
-            "Address": instance.host,
-            "Port": instance.port,
-            "Meta": {
-                "ragrid_service": instance.service,
-                "ragrid_instance": instance.instance_id,
-                "ragrid_lease": lease.lease_id,
-                **_value_parts(encode_instance(instance)),
-            },
-            "Check": {
-                "Name": "ragrid lease",
-                "Notes": lease.lease_id,
-                "TTL": f"{round(lease.ttl_s * 1000)}ms",
-                "Status": "passing",
-                "DeregisterCriticalServiceAfter": _FORGET_AFTER,
-            },
-        }
-
-    async def _put(self, path: str, body: Any, params: Mapping[str, str]) -> None:
-        _wanted(await self._http.call("PUT", path, body=body, params=params), _OK)
+    async def _pass(self, lease: Lease) -> Answer:
+        return await self._http.call("PUT", f"/v1/agent/check/pass/{entry.check_id(self._namespace, lease.instance)}")
 
     async def _holds(self, lease: Lease) -> bool:
         """Whether the agent still has this lease's check, and it has not run out."""
         wanted = f'ServiceID == "{self._id(lease.instance)}"'
-        checks = _wanted(await self._http.call("GET", "/v1/agent/checks", params={"filter": wanted}), _OK)
-        return any(one["Notes"] == lease.lease_id and one["Status"] == "passing" for one in checks.values())
+        answer = await self._http.call("GET", "/v1/agent/checks", params={"filter": wanted})
+        return entry.holds(_wanted(answer, _OK).values(), lease)
 
-    async def _query(self, index: int, *, only: str | None = None) -> Answer:
-        """Ask for the live entries of our service; blocks for up to POLL_WAIT_S while the index is still `index`."""
-        params = {"passing": "true", **({"filter": only} if only else {})}
+    async def _look(self, index: int) -> Snapshot:
+        """Return what is there; blocks for up to POLL_WAIT_S while the index is still `index`."""
+        answer = await self._query("/v1/health/state/any", index, only=entry.grid_filter(self._namespace))
+        return Snapshot(_index(answer), entry.live_instances(answer.body, self._namespace, self._foreign))
+
+    async def _query(self, path: str, index: int, *, only: str) -> Answer:
+        """Ask for the checks that the filter `only` lets through; blocks as `_look` does."""
+        params = {"filter": only}
         if index > 0:
             params |= {"index": str(index), "wait": f"{round(POLL_WAIT_S * 1000)}ms"}
         timeout_s = CALL_TIMEOUT_S + (POLL_WAIT_S * 17 / 16 if index > 0 else 0.0)
-        answer = await self._http.call("GET", f"/v1/health/service/{self._service}", params=params, timeout_s=timeout_s)
+        answer = await self._http.call("GET", path, params=params, timeout_s=timeout_s)
         _wanted(answer, _OK)
         return answer
 
     async def _settled(self, lease: Lease, *, is_listed: bool) -> None:
         """Wait until the agent's change has reached the catalog, which is where everybody reads."""
-        only = f'Service.Meta.ragrid_lease == "{lease.lease_id}"'
-        index = 0
+        path, index = f"/v1/health/checks/{lease.instance.service}", 0
+        only = f'CheckID == "{entry.check_id(self._namespace, lease.instance)}"'
         try:
             async with asyncio.timeout(SETTLE_S):
-                while bool((answer := await self._query(index, only=only)).body) != is_listed:
+                while entry.holds((answer := await self._query(path, index, only=only)).body, lease) != is_listed:
                     index = _index(answer)
         except TimeoutError as error:
             message = f"consul: the catalog did not take a change over within {SETTLE_S:g} s; is there a leader?"
             raise UnreachableError(message) from error
-
-    def _snapshot(self, answer: Answer) -> Snapshot:
-        found = (self._instance(one["Service"]) for one in answer.body)
-        instances = sorted((one for one in found if one), key=lambda one: (one.service, one.instance_id))
-        return Snapshot(_index(answer), tuple(instances))
-
-    def _instance(self, service: dict[str, Any]) -> Instance | None:
-        """Return the instance in one catalog entry; None, with one warning, when it is not ours."""
-        meta = service.get("Meta") or {}
-        try:
-            name = check_name("service", meta.get("ragrid_service", ""))
-            instance_id = check_name("instance id", meta.get("ragrid_instance", ""))
-            return decode_instance(name, instance_id, _joined_value(meta))
-        except (ValueError, UsageError) as error:
-            self._foreign.report(str(service["ID"]), int(service["ModifyIndex"]), str(error))
-            return None
-
-
-def _value_parts(value: bytes) -> dict[str, str]:
-    """Return `value` as metadata entries short enough for Consul."""
-    text = json.dumps(json.loads(value), separators=(",", ":"))  # only ASCII comes out: sizes are then sizes in bytes
-    parts = [text[start : start + _META_VALUE_SIZE] for start in range(0, len(text), _META_VALUE_SIZE)]
-    return {f"ragrid_value_{number:02}": part for number, part in enumerate(parts)}
-
-
-def _joined_value(meta: Mapping[str, str]) -> bytes:
-    return "".join(meta[name] for name in sorted(meta) if name.startswith("ragrid_value_")).encode()
 
 
 def _index(answer: Answer) -> int:
@@ -207,7 +160,7 @@ def _index(answer: Answer) -> int:
 def _wanted(answer: Answer, *statuses: int) -> Any:
     if answer.status not in statuses:
         message = f"consul: got status {answer.status}: {answer.text[:300].strip()}; wanted {statuses[0]}"
-        raise UnreachableError(f"{message}; is the ACL token right?" if answer.status == 403 else message)
+        raise UnreachableError(f"{message}; is the ACL token right?" if _FORBIDDEN in answer.text else message)
     return answer.body
 
 

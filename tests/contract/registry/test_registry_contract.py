@@ -281,15 +281,20 @@ async def write_garbage(product: Product) -> int:
     async with httpx.AsyncClient(base_url=product.server.url, trust_env=False) as client:
         if product.kind == "etcd":
             return await write_etcd_garbage(client, f"/ragrid/{product.namespace}/services/")
-        for number, meta in enumerate([{}, {"ragrid_service": "a", "ragrid_instance": "b", "ragrid_value_00": "{"}]):
-            body = {"ID": f"foreign-{product.namespace}-{number}", "Name": f"ragrid-{product.namespace}", "Meta": meta}
+        notes = ["", "not json", "{}", '{"lease": "a", "instance": {"host": "h", "port": 0}}']
+        ours = '{"lease": "a", "instance": {"host": "h", "port": 80}}'
+        ids = [f"ragrid~{product.namespace}~foreign~{number}" for number in range(len(notes))]
+        for service_id, note in [*zip(ids, notes, strict=True), (f"other-{product.namespace}", ours)]:
+            check = {"Name": "ragrid lease", "Notes": note, "TTL": "1m", "Status": "passing"}
+            body = {"ID": service_id, "Name": "foreign", "Tags": [f"ragrid-{product.namespace}"], "Check": check}
             (await client.put("/v1/agent/service/register", json=body)).raise_for_status()
 
         async def arrived() -> bool:
-            return len((await client.get(f"/v1/health/service/ragrid-{product.namespace}")).json()) == 3
+            path, tag = "/v1/health/service/foreign", f"ragrid-{product.namespace}"
+            return len((await client.get(path, params={"tag": tag})).json()) == len(notes) + 1
 
         await eventually(arrived)
-    return 2
+    return len(notes) + 1
 
 
 async def write_etcd_garbage(client: httpx.AsyncClient, prefix: str) -> int:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ragrid.errors import MissingError, UnreachableError, UsageError
 from ragrid.registry.codec import ForeignValues, decode_instance, encode_instance
-from ragrid.registry.consul import ConsulRegistry, _joined_value, _value_parts
+from ragrid.registry.consul import ConsulRegistry
 from ragrid.registry.etcd import EtcdRegistry
 from ragrid.registry.http import COOL_DOWN_S, Answer, Endpoints, RegistryHttp, is_unavailable
 from ragrid.registry.names import check_key, instance_key, services_prefix, value_key
@@ -40,9 +40,6 @@ INSTANCES = st.builds(
 def test_instance_survives_being_stored(instance: Instance) -> None:
     stored = encode_instance(instance)
     assert decode_instance("memory", "memory-sark", stored) == instance
-    parts = _value_parts(stored)
-    assert all(len(part.encode()) <= 512 for part in parts.values())
-    assert decode_instance("memory", "memory-sark", _joined_value(parts)) == instance
 
 
 def test_stored_form_does_not_depend_on_the_order_of_meta() -> None:
