@@ -1,6 +1,5 @@
 """What runs, as it is now: every part is asked itself, and Prometheus is asked what it scrapes."""
 
-import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -74,8 +73,8 @@ def examine(site: Site, driver: LocalDriver) -> GridStatus:
             _status(part, states.get(part.name), healths[part.name], running.get(part.name), scraped)
             for part in driver.parts
         ),
-        embedder=_embedder(site),
-        generator=_generator(site),
+        embedder=_embedder(site, healths),
+        generator=_generator(site, healths),
     )
 
 
@@ -113,24 +112,26 @@ def _scraped(site: Site, parts: Sequence[Part]) -> Mapping[str, bool] | None:
     return {part.name: part.name not in bad for part in parts}
 
 
-def _embedder(site: Site) -> str:
-    rag = site.grid.services.rag
-    return f"{rag.embedder.kind}: {rag.embedder.model}" if rag else "none"
-
-
-def _generator(site: Site) -> str:
+def _embedder(site: Site, healths: Mapping[str, Health]) -> str:
+    """Return the embedder that serves, as rag itself tells it."""
     rag = site.grid.services.rag
     if rag is None:
         return "none"
-    vllm = site.grid.services.vllm
-    model = rag.generator.model or (vllm.served_model if vllm and rag.generator.kind == "vllm" else None)
-    return f"{rag.generator.kind}: {model}" if model else rag.generator.kind
+    told = healths["rag"].told
+    if "embedder" not in told:
+        return f"unknown, since rag does not answer (wanted {rag.embedder.kind})"
+    return f"{told['embedder']} ({'semantic' if told.get('is_semantic') else 'lexical'})"
 
 
-def registered(site: Site) -> Mapping[str, Any]:
-    """Return what the agent last wrote of each instance; empty when it has not written yet."""
-    try:
-        content: Mapping[str, Any] = json.loads((site.layout.run / "agent-status.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return content
+def _generator(site: Site, healths: Mapping[str, Health]) -> str:
+    """Return the generator that serves: the best passages stand in for a model of the grid that is away."""
+    rag = site.grid.services.rag
+    if rag is None:
+        return "none"
+    told = healths["rag"].told.get("generator")
+    if told is None:
+        return f"unknown, since rag does not answer (wanted {rag.generator.kind})"
+    vllm = healths.get("vllm")
+    if rag.generator.kind == "vllm" and vllm is not None and not vllm.is_ready:
+        return f"extractive, since {told} is away"
+    return str(told)

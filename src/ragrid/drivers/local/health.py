@@ -1,8 +1,10 @@
 """Asks a part whether it works, now."""
 
 import ssl
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -12,10 +14,11 @@ from ragrid.drivers.local.parts_gateway import routed_services
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The answer of one part; `detail` says why it is not well."""
+    """The answer of one part; `detail` says why it is not well, `told` is what it says of itself."""
 
     is_ready: bool
     detail: str = ""
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Prober:
@@ -34,7 +37,7 @@ class Prober:
         except httpx.HTTPError as error:
             return Health(False, f"{part.probe.url}: {error}")
         if response.status_code == httpx.codes.OK:
-            return Health(True)
+            return Health(True, told=_told(response))
         return Health(False, f"{part.probe.url}: status {response.status_code}: {response.text[:200].strip()}")
 
     def routed(self, gateway: Part) -> frozenset[str]:
@@ -48,3 +51,14 @@ class Prober:
     def close(self) -> None:
         """Let connections go."""
         self._client.close()
+
+
+def _told(response: httpx.Response) -> Mapping[str, Any]:
+    """Return the JSON object of an answer, empty when it is something else."""
+    if "json" not in response.headers.get("content-type", ""):
+        return {}
+    try:
+        document = response.json()
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
