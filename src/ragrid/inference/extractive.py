@@ -4,6 +4,8 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ragrid.inference.embedder import Embedder, FloatArray
 from ragrid.inference.generator import NOTHING_FOUND, Passage
 
@@ -17,6 +19,9 @@ SEMANTIC_FLOOR, LEXICAL_FLOOR = 0.3, 0.15
 _SAME = 0.95
 #: Nor is one that is much further from the question than the closest: it is about something beside it.
 _NEAR_BEST = 0.6
+#: How much of a sentence's weight is its passage's score: "How do backups work?" is answered from the page on backups,
+#: not by a sentence elsewhere that shares its words.
+_PASSAGE_SHARE = 0.4
 _LONGEST = 400
 _FEWEST_WORDS = 4
 _SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]*")
@@ -50,7 +55,8 @@ class ExtractiveGenerator:
             return
         rows = await self._embedder.embed([question, *(sentence.text for sentence in sentences)])
         floor = SEMANTIC_FLOOR if self._embedder.is_semantic else LEXICAL_FLOOR
-        chosen = choose(sentences, rows[1:] @ rows[0], rows[1:], floor=floor)
+        closeness = (rows[1:] @ rows[0]) * _weights(sentences, passages)
+        chosen = choose(sentences, closeness, rows[1:], floor=floor)
         if not chosen:
             yield NOTHING_FOUND
         for position, sentence in enumerate(chosen):
@@ -69,6 +75,12 @@ def split_sentences(passages: Sequence[Passage]) -> list[Sentence]:
             if len(text.split()) >= _FEWEST_WORDS and not text.endswith("?") and len(text) <= _LONGEST:
                 found.setdefault(text, Sentence(number, len(found), text))
     return list(found.values())[:CONSIDERED]
+
+
+def _weights(sentences: Sequence[Sentence], passages: Sequence[Passage]) -> FloatArray:
+    """Return what each sentence's closeness counts: more in a passage that fits the question as a whole."""
+    scores = np.array([passages[sentence.number - 1].score for sentence in sentences], dtype=np.float32)
+    return (1 - _PASSAGE_SHARE) + _PASSAGE_SHARE * scores
 
 
 def choose(
