@@ -72,6 +72,7 @@ def _route_table(service: str, route: Route) -> dict[str, Any]:
         **({} if route.read_timeout_s == READ_TIMEOUT_S else {"read_timeout_s": route.read_timeout_s}),
         **({} if route.permission is None else {"permission": route.permission}),
         **({} if route.answer is None else {"answer": route.answer}),
+        **({"owned": True} if route.is_owned else {}),
     }
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -378,3 +379,19 @@ def module_edge() -> Iterator[Edge]:
 def ports() -> Callable[[int], list[int]]:
     """Finds ports that were free a moment ago."""
     return free_ports
+
+
+@pytest.fixture
+def chroma(ports: Any, tmp_path: Path) -> Iterator[int]:
+    """A real ChromaDB server; gives its port."""
+    port = ports(1)[0]
+    command = (str(Path(sys.executable).parent / "chroma"), "run", "--path", str(tmp_path / "chroma"))
+    process = subprocess.Popen(
+        (*command, "--host", "127.0.0.1", "--port", str(port)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_until(lambda: httpx.get(f"http://127.0.0.1:{port}/api/v2/heartbeat").status_code == 200, "chroma", 60.0)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(20)

@@ -151,7 +151,7 @@ MATRIX = [
     ("POST", "/api/v2/tenants", "chromadb:admin"),
     ("DELETE", TENANT, "chromadb:admin"),
     ("GET", READ, "memory:read"),
-    ("POST", "/memory/v1/collections/c/search", "memory:read"),
+    ("POST", "/memory/v1/memories/search", "memory:read"),
     ("PUT", READ, "memory:write"),
     ("POST", "/rag/v1/ask", "rag:read"),
     ("POST", "/rag/v1/documents", "rag:write"),

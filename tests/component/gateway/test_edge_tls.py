@@ -4,9 +4,7 @@ import contextlib
 import json
 import os
 import ssl
-import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -103,22 +101,6 @@ def test_plain_http_on_the_tls_port_is_a_problem(tls_edge: Any, raw_request: Any
     status, answer = raw_request(tls_edge.config.https_port, "GET /health HTTP/1.1")
     assert status == 400
     assert "application/problem+json" in answer
-
-
-@pytest.fixture
-def chroma(ports: Any, tmp_path: Path, wait_until: Any) -> Iterator[int]:
-    """A real ChromaDB server; gives its port."""
-    port = ports(1)[0]
-    command = (str(Path(sys.executable).parent / "chroma"), "run", "--path", str(tmp_path / "chroma"))
-    process = subprocess.Popen(
-        (*command, "--host", "127.0.0.1", "--port", str(port)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        wait_until(lambda: httpx.get(f"http://127.0.0.1:{port}/api/v2/heartbeat").status_code == 200, "chroma", 60.0)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 #: A user's program. In a process of its own: the client never closes its connections, and pytest would complain of it.

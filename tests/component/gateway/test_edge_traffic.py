@@ -173,7 +173,7 @@ def _instance_up(edge: Any, port: int) -> str:
     return str(next(line.rpartition(" ")[2] for line in edge.metrics().splitlines() if marked in line))
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", READ), ("POST", "/memory/v1/collections/c/search")])
+@pytest.mark.parametrize(("method", "path"), [("GET", READ), ("POST", "/memory/v1/memories/search")])
 def test_a_killed_instance_costs_no_idempotent_request(
     edges: Any, processes: Any, ports: Any, endpoint: Any, wait_until: Any, method: str, path: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 local balancer = require "balancer"
 local cjson = require "cjson.safe"
+local collections = require "collections"
 local ffi = require "ffi"
 local headers = require "headers"
 local health = require "health"
@@ -125,6 +126,18 @@ local function authorize(service, route, tenant, view)
     return caller
 end
 
+-- Also in ChromaDB's own words, so that its client raises what it raises without a gateway.
+local function refuse_collection(service, owned, why)
+    if owned == nil then
+        ngx.log(ngx.WARN, "nobody could say whose a collection is: ", why)
+        return problem.send(503, "unavailable", "no instance of " .. service .. " could say whose the collection is; try again",
+            { ["Retry-After"] = "1" })
+    end
+    metrics.add("gateway_refused_total", 'service="' .. service .. '",reason="collection"')
+    local detail = "the tenant has no collection with this id in this database"
+    return problem.send(404, "collection-not-found", detail, nil, { error = "NotFoundError", message = detail })
+end
+
 local function send_identity(caller)
     ngx.header["Content-Type"] = "application/json"
     ngx.header["Cache-Control"] = "no-store"
@@ -170,6 +183,13 @@ function _M.rewrite(service_name)
     if not pool then
         return problem.send(503, "unavailable", "no instance of " .. service_name .. " is registered; try again",
             { ["Retry-After"] = "1" })
+    end
+    if route.owned and not found.is_owned then
+        local owned, why = collections.belongs(pool, found)
+        if not owned then
+            return refuse_collection(service_name, owned, why)
+        end
+        found.is_owned = true -- `found` is kept for this path, and the path names tenant and collection
     end
     headers.strip()
     local context = ngx.ctx

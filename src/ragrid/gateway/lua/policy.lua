@@ -35,7 +35,7 @@ function _M.services()
     return services
 end
 
--- Returns {route=, tenant=}, or nil and the status (400, 404, 405) and the methods that are allowed.
+-- Returns {route=, tenant=, database=, collection=}, or nil and the status (400, 404, 405) and the methods that are allowed.
 local function search(service, method, raw_path, path)
     if re_find(raw_path, AMBIGUOUS, "joi") then
         return nil, 400
@@ -45,7 +45,10 @@ local function search(service, method, raw_path, path)
         local match = re_match(path, route.expression, "jos")
         if match then
             if route.methods[method] then
-                return { route = route, tenant = match.tenant or nil }
+                return {
+                    route = route, tenant = match.tenant or nil, database = match.database or nil,
+                    collection = match.collection or nil,
+                }
             end
             for name in pairs(route.methods) do
                 allowed[name] = true

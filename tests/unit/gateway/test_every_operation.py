@@ -1,0 +1,65 @@
+"""The edge's table decides every operation that our own services serve; a new one needs a line here or there."""
+
+import re
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from ragrid.gateway.closed import CLOSED
+from ragrid.gateway.routes import POLICY
+from ragrid.services.memory.api import MemoryApi
+from ragrid.services.memory.model import BODY_BYTES
+from ragrid.services.rag.routes import FILE_LIMIT_BYTES, Parts, build_routes
+from ragrid.services.tokens.application import build
+from ragrid.spec.settings import Listen, TokensSettings
+from ragrid.system.clock import SystemClock
+from support.operations import is_let_through, of_routes, undecided
+
+
+def _routes(service: str, directory: Path) -> list[Any]:
+    """The routes as the service builds them; what stands behind them is never called."""
+    if service == "memory":
+        return list(MemoryApi(cast("Any", None), SystemClock()).routes())
+    if service == "rag":
+        return list(build_routes(cast("Parts", None), "/rag"))
+    settings = TokensSettings(
+        listen=Listen(port=1), issuer="https://grid.test", audiences=("memory",), data_directory=directory, roles={},
+        clients=(),
+    )  # fmt: skip
+    application, _ = build(settings)
+    private = {"/healthz", "/readyz", "/metrics"}
+    return [route for route in application.routes if getattr(route, "path", "") not in private]
+
+
+@pytest.mark.parametrize("service", ["memory", "rag", "tokens"])
+def test_every_operation_of_our_own_services_is_decided(service: str, tmp_path: Path) -> None:
+    operations = of_routes(_routes(service, tmp_path))
+    assert operations
+    assert undecided(service, operations) == []
+
+
+def test_every_way_to_search_memories_is_open_to_readers_and_replayed() -> None:
+    route = next(route for route in POLICY["memory"].routes if route.path == "/memory/v1/memories/search")
+    assert (route.permission, route.idempotent, route.methods) == ("memory:read", True, ("POST",))
+
+
+def test_no_route_takes_less_than_the_service_behind_it() -> None:
+    assert {route.body_limit_bytes for route in POLICY["memory"].routes if "POST" in route.methods} == {BODY_BYTES}
+    assert next(r for r in POLICY["rag"].routes if r.name == "write").body_limit_bytes >= FILE_LIMIT_BYTES
+
+
+def test_what_is_listed_as_closed_is_closed_and_says_why() -> None:
+    assert sorted(CLOSED) == sorted(POLICY)
+    for service, operations in CLOSED.items():
+        for operation, reason in operations.items():
+            assert not is_let_through(service, operation), operation
+            assert re.search(r"\w+ \w+", reason), operation
+
+
+@pytest.mark.parametrize(
+    "path", ["/pause", "/update_weights", "/sleep", "/wake_up", "/collective_rpc", "/v1/load_lora_adapter"]
+)
+def test_what_vllm_adds_in_other_modes_is_closed(path: str) -> None:
+    """Pitfall 9: vLLM's own API key covers only some prefixes, and its administration is open to anybody."""
+    assert not is_let_through("vllm", ("POST", path))
