@@ -106,7 +106,7 @@ class GeneratorSettings(_Settings, frozen=True, kw_only=True):
 
 
 class RagSettings(_Settings, frozen=True, kw_only=True):
-    """The retrieval service. It reaches ChromaDB and memory through the gateway, with the caller's own token."""
+    """The retrieval service. It reaches ChromaDB and the model through the gateway, with the caller's own token."""
 
     listen: Listen
     trust: TokenTrust
