@@ -11,7 +11,7 @@ from ragrid.inference.generator import NOTHING_FOUND, Passage
 
 #: Sentences quoted at most, and looked at most: each costs one embedding, about 7 ms on one processor.
 QUOTED = 3
-CONSIDERED = 40
+CONSIDERED = 20
 #: A sentence below this similarity is no answer. all-MiniLM-L6-v2 puts unrelated sentences below 0.2 and answers
 #: above 0.4; with hashed words even a good match shares only part of the question.
 SEMANTIC_FLOOR, LEXICAL_FLOOR = 0.3, 0.15
@@ -23,7 +23,8 @@ _NEAR_BEST = 0.6
 #: not by a sentence elsewhere that shares its words.
 _PASSAGE_SHARE = 0.4
 _LONGEST = 400
-_FEWEST_WORDS = 4
+#: Without a full stop it may be a heading, which answers nothing; a long one is a list item.
+_FEWEST_WORDS, _FEWEST_WORDS_OPEN = 4, 9
 _SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]*")
 _MARK = re.compile(r"^[-*•\s]+")
 
@@ -72,9 +73,15 @@ def split_sentences(passages: Sequence[Passage]) -> list[Sentence]:
     for number, passage in enumerate(passages, start=1):
         for match in _SENTENCE.finditer(passage.text):
             text = _MARK.sub("", match[0]).strip()
-            if len(text.split()) >= _FEWEST_WORDS and not text.endswith("?") and len(text) <= _LONGEST:
+            if _could_answer(text):
                 found.setdefault(text, Sentence(number, len(found), text))
     return list(found.values())[:CONSIDERED]
+
+
+def _could_answer(text: str) -> bool:
+    """Tell whether `text` reads like a statement: no fragment, heading, question or monster."""
+    fewest = _FEWEST_WORDS if text.endswith((".", "!")) else _FEWEST_WORDS_OPEN
+    return len(text.split()) >= fewest and not text.endswith("?") and len(text) <= _LONGEST
 
 
 def _weights(sentences: Sequence[Sentence], passages: Sequence[Passage]) -> FloatArray:
