@@ -1,54 +1,21 @@
 """Brings a grid up on one machine: prepare, plan, apply, wait until every part works."""
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
+from ragrid.apply.gates import Listener, await_ready
 from ragrid.apply.run import Journal, apply
 from ragrid.drivers.local.assemble import parts_of
 from ragrid.drivers.local.driver import LocalDriver
-from ragrid.drivers.local.health import Prober
 from ragrid.drivers.local.part import Part
-from ragrid.drivers.local.parts_watch import watched_instances
 from ragrid.drivers.local.prepare import prepare
 from ragrid.drivers.local.site import Site
-from ragrid.drivers.local.supervisor import states_by_name
-from ragrid.errors import ConflictError, RagridError, UnreachableError
-from ragrid.monitoring.coverage import fetch_coverage
+from ragrid.errors import ConflictError
 from ragrid.plan.steps import Step, Wanted, diff
 from ragrid.system import owned
 from ragrid.system.clock import Clock
 from ragrid.system.files import held_lock
 from ragrid.system.ports import listening_sockets, overlaps, taken_text
-
-#: Longest wait for one part after the last one became ready, unless its own start takes longer (a large model).
-READY_WAIT_S = 60.0
-#: vLLM loads and compiles for minutes before it listens.
-MODEL_WAIT_S = 1_800.0
-#: From ready to routed: a check of the agent, a registration, a watch and a push.
-ROUTES_WAIT_S = 30.0
-#: With a longer scrape interval than this, `up` does not wait for the first scrapes.
-PATIENT_SCRAPE_S = 15.0
-_POLL_S = 0.1
-#: States of supervisord in which a part will not come back by itself.
-_HOPELESS = frozenset({"FATAL", "UNKNOWN"})
-
-
-class Listener(Protocol):
-    """Hears what happens during a long run."""
-
-    def expect(self, total: int) -> None:
-        """How many things there will be to finish."""
-        ...
-
-    def waiting(self, text: str) -> None:
-        """What is waited for."""
-        ...
-
-    def done(self, text: str) -> None:
-        """What is finished."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +52,7 @@ def bring_up(site: Site, clock: Clock, listener: Listener) -> Outcome:
         steps = diff([Wanted(part.name, part.revision) for part in driver.parts], driver.observe())
         journal = Journal(site.layout.journal, clock)
         apply(steps, driver, journal, watch=lambda _, step: listener.waiting(f"{step.action} {step.part}"))
-        _await_ready(site, driver, listener)
+        await_ready(site, driver, listener)
     return Outcome(driver.parts, steps)
 
 
@@ -101,86 +68,3 @@ def _refuse_taken_ports(site: Site, parts: Sequence[Part]) -> None:
     ]
     if taken:
         raise ConflictError("\n".join(taken))
-
-
-def _await_ready(site: Site, driver: LocalDriver, listener: Listener) -> None:
-    prober = Prober(site.secrets.authority_certificate)
-    try:
-        left = list(driver.parts)
-        changed = time.monotonic()
-        while left:
-            for part, detail in _newly_ready(left, prober):
-                listener.done(f"{part.name} {detail}")
-                left.remove(part)
-                changed = time.monotonic()
-            if left:
-                _refuse_hopeless(driver, left, time.monotonic() - changed)
-                listener.waiting("waiting for " + ", ".join(part.name for part in left))
-                time.sleep(_POLL_S)
-        _await_routes(site, driver, prober, listener)
-        _await_coverage(site, driver, listener)
-    finally:
-        prober.close()
-
-
-def _await_routes(site: Site, driver: LocalDriver, prober: Prober, listener: Listener) -> None:
-    """Return once the gateway sends requests to every service: ready, registered and pushed."""
-    gateway = next(part for part in driver.parts if part.name == "gateway")
-    wanted = {instance.service for instance in watched_instances(site)}
-    deadline = time.monotonic() + ROUTES_WAIT_S
-    while missing := wanted - prober.routed(gateway):
-        names = ", ".join(sorted(missing))
-        if time.monotonic() > deadline:
-            raise UnreachableError(
-                f"gateway: no instance of {names} after {ROUTES_WAIT_S:g} s;"
-                " see `ragrid logs agent` and `ragrid logs controller`"
-            )
-        listener.waiting(f"the gateway to know {names}")
-        time.sleep(_POLL_S)
-
-
-def _await_coverage(site: Site, driver: LocalDriver, listener: Listener) -> None:
-    """Return once Prometheus has read the metrics of every part, or would take longer than people wait."""
-    monitoring = site.grid.monitoring
-    if monitoring.scrape_interval.seconds > PATIENT_SCRAPE_S:
-        return
-    url = f"http://{site.grid.address_of(monitoring.on[0])}:{monitoring.port}"
-    deadline = time.monotonic() + ROUTES_WAIT_S
-    while True:
-        seen = fetch_coverage(url, [part.name for part in driver.parts])
-        names = ", ".join((*seen.missing, *seen.down))
-        if not names:
-            return
-        if time.monotonic() > deadline:
-            raise UnreachableError(
-                f"prometheus: metrics of {names} not read after {ROUTES_WAIT_S:g} s; see `ragrid logs prometheus`"
-            )
-        listener.waiting(f"Prometheus to read the metrics of {names}")
-        time.sleep(_POLL_S)
-
-
-def _newly_ready(parts: Sequence[Part], prober: Prober) -> Iterator[tuple[Part, str]]:
-    for part in tuple(parts):
-        if prober.ask(part).is_ready:
-            yield part, f"ready at {part.address}"
-
-
-def _refuse_hopeless(driver: LocalDriver, left: Sequence[Part], waited_s: float) -> None:
-    states = states_by_name(driver.control)
-    for part in left:
-        state = states.get(part.name)
-        patience_s = MODEL_WAIT_S if part.name == "vllm" else READY_WAIT_S
-        if state is None or state.state in _HOPELESS or waited_s > patience_s:
-            word = state.state.lower() if state else "unknown to the supervisor"
-            raise UnreachableError(
-                f"{part.name}: not ready after {waited_s:.0f} s ({word});"
-                f" its log ends: {log_end(driver, part.name)!r}; see `ragrid logs {part.name}`"
-            )
-
-
-def log_end(driver: LocalDriver, part: str, *, size_bytes: int = 600) -> str:
-    """Return the end of the log of `part`."""
-    try:
-        return (driver.layout.log / f"{part}.log").read_bytes()[-size_bytes:].decode(errors="replace").strip()
-    except OSError as error:
-        raise RagridError(f"{part}: no log yet ({error.strerror})") from error
