@@ -10,7 +10,7 @@ from ragrid.identity.verify import TokenVerifier
 from ragrid.services.tokens.clients import Client
 from ragrid.services.tokens.grants import Credentials, Form
 from ragrid.services.tokens.issuer import IssuedToken, Issuer
-from ragrid.services.tokens.store import Store, open_store
+from ragrid.services.tokens.store import AuditEvent, AuditQuery, Store, open_store
 from ragrid.spec.settings import ClientSeed, Listen, TokensSettings, TokenTrust
 from ragrid.system.clock import ManualClock
 from ragrid.system.files import write_atomic
@@ -66,4 +66,7 @@ class Desk:
         return TokenVerifier(trust, FixedKeys(parse_jwks(jwks)), self.clock)
 
     def events(self) -> list[str]:
-        return [event.event for event in self.issuer.audit_after(0, 1000)]
+        return [event.event for event in self.lines()]
+
+    def lines(self) -> list[AuditEvent]:
+        return self.issuer.audit_lines(AuditQuery(), 1000)

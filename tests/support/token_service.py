@@ -108,7 +108,7 @@ class TokenService:
             audiences=("chromadb", "memory", "vllm", "rag"),
             data_directory=self.data,
             key_rotation_s=self.key_rotation_s,
-            roles=dict(BUILTIN_ROLES),
+            roles={**BUILTIN_ROLES, "cook": ("rag:read",)},
             clients=tuple(clients),
         )
         path = self.folder / "tokens.json"

@@ -1,18 +1,25 @@
 """`ragrid token`."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
+from msgspec import to_builtins
 
+from ragrid.cli.administer import ADMINISTRATOR, administrator, moment, read_argument, until
 from ragrid.cli.context import json_option, secret_of, site_of_state, state_option
 from ragrid.cli.talk import say, show
-from ragrid.client import GridClient
-from ragrid.drivers.local.site import SEEDED_CLIENTS
+from ragrid.client import GridClient, administration
+from ragrid.drivers.local.site import SEEDED_CLIENTS, Site
+from ragrid.errors import UsageError
+from ragrid.identity.inspect import Inspection, inspect_token
+from ragrid.identity.keys import parse_jwks
+from ragrid.system.clock import SystemClock
 
 
-@click.group(epilog="\b\nExamples:\n  ragrid token issue --role reader\n  ragrid token issue --role writer --json")
+@click.group(epilog="\b\nExamples:\n  ragrid token issue --role reader\n  ragrid token issue | ragrid token inspect")
 def command() -> None:
-    """Issue access tokens."""
+    """Issue, inspect and revoke access tokens."""
 
 
 @command.command(
@@ -27,10 +34,80 @@ def command() -> None:
 def issue(role: str, scope: str | None, state: Path | None, as_json: bool) -> None:
     """Print a new access token of a role; only who can read the state directory can do so."""
     site = site_of_state(state)
-    with GridClient(site.grid.public_url, ca_file=site.secrets.authority_certificate) as client:
+    with _anonymous(site) as client:
         token = client.token(role, secret_of(site, role), scope)
     if as_json:
         show({"access_token": token.access_token, "expires_in": token.expires_in_s, "scope": token.scope, "role": role})
         return
     click.echo(token.access_token)
     say(f"[dim]role {role}, good for {token.expires_in_s / 60:.0f} minutes, allows {token.scope}[/dim]")
+
+
+@command.command(
+    epilog="\b\nExamples:\n  ragrid token issue | ragrid token inspect\n  ragrid token inspect - --json < token"
+)
+@click.argument("token", default="-")
+@state_option
+@json_option
+def inspect(token: str, state: Path | None, as_json: bool) -> int:
+    """Show what a token says and whether the grid takes it; exit code 0 only when it does, else the reason is told.
+
+    Without TOKEN, or with `-`, it is read from standard input, where no process list shows it.
+    """
+    site = site_of_state(state)
+    text = read_argument(token, "TOKEN")
+    with _anonymous(site) as client:
+        keys = parse_jwks(bytes(client.send(administration.key_set())))
+        found = inspect_token(text, keys, issuer=site.grid.public_url, clock=SystemClock())
+        if found.fault is None:
+            secret = secret_of(site, ADMINISTRATOR)
+            if not client.send(administration.introspect(text, ADMINISTRATOR, secret)).get("active"):
+                found = Inspection(found.header, found.claims, "token was revoked; ask for a fresh one")
+    if as_json:
+        show({"good": found.fault is None, **asdict(found)})
+    else:
+        _draw(found)
+    return 0 if found.fault is None else 1
+
+
+@command.command(
+    epilog="\b\nExamples:\n  ragrid token revoke - < token\n  ragrid token revoke --client nightly\n"
+    "  ragrid token revoke --subject ada --json"
+)
+@click.argument("token", required=False)
+@click.option("--client", "client_id", help="End all tokens that this client has; it may get new ones.")
+@click.option("--subject", help="End all tokens that speak for this person or client; they may get new ones.")
+@state_option
+@json_option
+def revoke(token: str | None, *, client_id: str | None, subject: str | None, state: Path | None, as_json: bool) -> None:
+    """Make one token worthless (`-` reads it from standard input), or all of a client or subject."""
+    if sum(one is not None for one in (token, client_id, subject)) != 1:
+        raise UsageError("ragrid token revoke: wanted one of TOKEN, --client and --subject")
+    if token is not None:
+        site = site_of_state(state)
+        with _anonymous(site) as client:
+            text = read_argument(token, "TOKEN")
+            client.send(administration.revoke_token(text, ADMINISTRATOR, secret_of(site, ADMINISTRATOR)))
+        document: object = {"revoked": "token"}
+        told = "the token is worthless from now on"
+    else:
+        with administrator(state) as grid:
+            ended = grid.send(administration.end_tokens(client_id=client_id, subject=subject))
+        document = {"revoked": ended.kind, **to_builtins(ended)}
+        told = f"every token of {ended.name} from before {moment(ended.not_before_s)} is worthless from now on"
+    if as_json:
+        show(document)
+    else:
+        say(told)
+
+
+def _anonymous(site: Site) -> GridClient:
+    return GridClient(site.grid.public_url, ca_file=site.secrets.authority_certificate)
+
+
+def _draw(found: Inspection) -> None:
+    for name, value in (*found.header.items(), *found.claims.items()):
+        shown = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+        is_time = name in ("iat", "exp", "nbf") and isinstance(value, int | float) and not isinstance(value, bool)
+        click.echo(f"{name:<10} {f'{moment(value)} ({until(value)})' if is_time else shown}")
+    say("[green]the grid takes it[/green]" if found.fault is None else f"[red]refused[/red]: {found.fault}")

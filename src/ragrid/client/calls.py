@@ -73,17 +73,7 @@ def read(call: Call[T], status: int, content_type: str, content: bytes) -> T:
 def token(client_id: str, client_secret: str, scope: str | None) -> Call[Token]:
     """Ask for an access token with the client credentials grant (RFC 6749, section 4.4)."""
     form = {"grant_type": "client_credentials", **({"scope": scope} if scope else {})}
-    return Call(
-        method="POST",
-        path="/oauth2/token",
-        answer=Token,
-        content=_form(form),
-        headers={
-            "content-type": "application/x-www-form-urlencoded",
-            "authorization": _basic(client_id, client_secret),
-        },
-        has_token=False,
-    )
+    return form_call("/oauth2/token", Token, form, client=(client_id, client_secret))
 
 
 def ingest(name: str, content: bytes, media_type: str) -> Call[IngestResult]:
@@ -120,19 +110,24 @@ def delete(name: str) -> Call[None]:
 def ask(question: str, k: int, *, stream: bool) -> Call[Answer]:
     """Ask a question; `k` is how many passages the answer may rest on."""
     accept = "text/event-stream" if stream else "application/json"
-    return _json_call(
-        "/rag/v1/ask", Answer, {"question": question, "k": k, "stream": stream}, accept, timeout_s=ASK_TIMEOUT_S
+    return json_call(
+        "/rag/v1/ask", Answer, {"question": question, "k": k, "stream": stream}, accept=accept, timeout_s=ASK_TIMEOUT_S
     )
 
 
 def search(question: str, k: int) -> Call[SearchPage]:
     """Find the `k` passages that fit best, without an answer."""
-    return _json_call(
-        "/rag/v1/search", SearchPage, {"question": question, "k": k}, "application/json", timeout_s=READ_TIMEOUT_S
-    )
+    return json_call("/rag/v1/search", SearchPage, {"question": question, "k": k})
 
 
-def _json_call(path: str, answer: type[T], body: Mapping[str, Any], accept: str, *, timeout_s: float) -> Call[T]:
+def json_call(
+    path: str,
+    answer: type[T],
+    body: Mapping[str, Any],
+    *,
+    accept: str = "application/json",
+    timeout_s: float = READ_TIMEOUT_S,
+) -> Call[T]:
     """Return a POST of a JSON body."""
     return Call(
         method="POST",
@@ -144,9 +139,14 @@ def _json_call(path: str, answer: type[T], body: Mapping[str, Any], accept: str,
     )
 
 
-def _form(members: Mapping[str, str]) -> bytes:
-    """Return an HTML form's body."""
-    return urlencode(members).encode()
+def form_call(path: str, answer: type[T], form: Mapping[str, str], *, client: tuple[str, str] | None = None) -> Call[T]:
+    """Return a POST of a form, as OAuth wants it; `client` is the id and secret of who makes it."""
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    if client is not None:
+        headers["authorization"] = _basic(*client)
+    return Call(
+        method="POST", path=path, answer=answer, content=urlencode(form).encode(), headers=headers, has_token=False
+    )
 
 
 def _basic(client_id: str, client_secret: str) -> str:

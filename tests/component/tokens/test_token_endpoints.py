@@ -1,11 +1,13 @@
 """What a client of the token service sees, over real HTTP."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from ragrid.identity.keys import KeyFile
+from ragrid.identity.roles import BUILTIN_ROLES
 from ragrid.identity.verify import InvalidTokenError, TokenVerifier
 from ragrid.services.tokens.store import FILE_NAME
 from ragrid.spec.settings import TokenTrust
@@ -78,6 +80,46 @@ def test_introspection_and_revocation(shared: TokenService) -> None:
     assert {"jti": seen["jti"], "exp": float(seen["exp"])} in revoked
 
 
+def test_the_controller_is_answered_when_something_changes_and_after_a_second(shared: TokenService) -> None:
+    known = shared.http.get("/revocations").json()
+    began_s = time.monotonic()
+    assert shared.http.get("/revocations", params={"after": known["revision"]}).json() == known
+    assert 0.9 < time.monotonic() - began_s < 5
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(shared.http.get, "/revocations", params={"after": known["revision"]})
+        admin = shared.bearer("root")
+        ended = shared.http.post("/tokens/v1/revocations", json={"subject": "somebody"}, headers=admin)
+        answer = waiting.result().json()
+    assert answer["revision"] != known["revision"]
+    assert answer["subjects"] == {"somebody": ended.json()["not_before_s"]}
+
+
+@pytest.mark.parametrize("body", [{}, {"client_id": "a", "subject": "b"}, {"subject": ""}, {"subject": "a b"}])
+def test_ending_tokens_needs_one_name(shared: TokenService, body: dict[str, str]) -> None:
+    answer = shared.http.post("/tokens/v1/revocations", json=body, headers=shared.bearer("root"))
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-body")
+
+
+def test_all_tokens_of_a_client_end_at_the_service_itself_too(shared: TokenService) -> None:
+    old = shared.bearer("root")
+    assert shared.http.post("/tokens/v1/revocations", json={"client_id": "root"}, headers=old).status_code == 200
+    assert shared.http.get("/tokens/v1/clients", headers=old).status_code == 401
+    assert shared.http.get("/tokens/v1/clients", headers=shared.bearer("root")).status_code == 200
+
+
+def test_roles_and_keys_are_shown(shared: TokenService) -> None:
+    admin = shared.bearer("root")
+    roles = {one["role"]: one for one in shared.http.get("/tokens/v1/roles", headers=admin).json()["roles"]}
+    assert roles["reader"]["permissions"] == sorted(BUILTIN_ROLES["reader"])
+    assert (roles["reader"]["builtin"], roles["cook"]) == (
+        True,
+        {"role": "cook", "permissions": ["rag:read"], "builtin": False},
+    )
+    keys = shared.http.get("/tokens/v1/keys", headers=admin).json()["keys"]
+    assert [key["state"] for key in keys] == ["next", "current"]
+    assert [key["kid"] for key in shared.jwks()["keys"]] == [key["kid"] for key in keys]
+
+
 def test_administration_needs_the_permission(shared: TokenService) -> None:
     assert shared.http.get("/tokens/v1/clients").status_code == 401
     assert shared.http.get("/tokens/v1/clients", headers=shared.bearer("reader")).status_code == 403
@@ -131,7 +173,18 @@ def test_the_audit_log_is_read_in_pages(shared: TokenService) -> None:
     rest = shared.http.get("/tokens/v1/audit", params={"after": first["next"], "limit": 1000}, headers=admin).json()
     assert rest["events"][-1]["event"] == "token-issued"
     assert [event["id"] for event in rest["events"]] == list(range(3, 3 + len(rest["events"])))
-    for bad in ({"limit": "1001"}, {"limit": "-1"}, {"after": "x"}, {"after": "9" * 30}, {"after": "٣"}):
+    later = {"since": str(int(time.time()) + 3600)}
+    assert shared.http.get("/tokens/v1/audit", params=later, headers=admin).json()["events"] == []
+    named = shared.http.get("/tokens/v1/audit", params={"subject": "memory"}, headers=admin).json()["events"]
+    assert {event["client_id"] for event in named} == {"memory"}
+    for bad in (
+        {"since": "x"},
+        {"limit": "1001"},
+        {"limit": "-1"},
+        {"after": "x"},
+        {"after": "9" * 30},
+        {"after": "٣"},
+    ):
         assert shared.http.get("/tokens/v1/audit", params=bad, headers=admin).status_code == 422
 
 
@@ -165,6 +218,22 @@ def test_keys_rotate_by_themselves_and_old_tokens_stay_good(service: TokenServic
     assert before[1]["kid"] in [key["kid"] for key in after[2:]]
     verifier = _verifier(service, tmp_path)
     assert verifier.verify(token).client_id == verifier.verify(service.token("reader")).client_id == "reader"
+
+
+def test_a_withdrawn_key_takes_its_tokens_along(service: TokenService, tmp_path: Path) -> None:
+    service.start()
+    token, admin = service.token("reader"), service.bearer("root")
+    kid = service.jwks()["keys"][1]["kid"]
+    assert service.http.delete("/tokens/v1/keys/nobody", headers=admin).json()["code"] == "unknown-key"
+    answer = service.http.delete(f"/tokens/v1/keys/{kid}", headers=admin)
+    assert [key["state"] for key in answer.json()["keys"]] == ["next", "current"]
+    with pytest.raises(InvalidTokenError):
+        _verifier(service, tmp_path).verify(token)
+    assert service.http.get("/tokens/v1/keys", headers=admin).status_code == 401
+    events = service.http.get("/tokens/v1/audit", params={"limit": 1000}, headers=service.bearer("root")).json()[
+        "events"
+    ]
+    assert [event["details"]["by"] for event in events if event["event"] == "keys-changed"] == ["start", "root"]
 
 
 def test_a_leaked_key_is_dropped_on_demand(service: TokenService, tmp_path: Path) -> None:

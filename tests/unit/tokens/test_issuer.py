@@ -8,6 +8,7 @@ from ragrid.identity.verify import ExpiredTokenError, InvalidTokenError
 from ragrid.services.tokens.clients import hash_secret
 from ragrid.services.tokens.grants import Credentials, Form, OAuthError
 from ragrid.services.tokens.issuer import AUDITED_REFUSALS_BURST
+from ragrid.services.tokens.store import AuditQuery, Kind
 from ragrid.services.tokens.throttle import FREE_FAILURES
 from support.token_desk import PLAIN, Desk
 
@@ -112,17 +113,17 @@ def test_a_flood_of_refusals_fills_no_disk_and_is_owned_up_to(desk: Desk) -> Non
     desk.clock.advance(1)
     with pytest.raises(OAuthError):
         desk.issuer.authenticate(Credentials("last", "wrong"))
-    assert desk.issuer.audit_after(0, 1000)[-1].details["left_out_before"] == 50
+    assert desk.lines()[-1].details["left_out_before"] == 50
 
 
 def test_every_issue_and_refusal_is_written_down(desk: Desk) -> None:
     desk.token("ada")
     with pytest.raises(OAuthError):
         desk.issuer.issue(Form({"grant_type": ("client_credentials",), "scope": ("x",)}), desk.client("ada"))
-    issued, refused = desk.issuer.audit_after(0, 1000)[-2:]
+    issued, refused = desk.lines()[-2:]
     assert (issued.event, issued.client_id, issued.expires_s) == ("token-issued", "ada", desk.clock.now_s() + 600)
     assert (refused.event, refused.client_id, refused.details) == ("token-refused", "ada", {"error": "invalid_scope"})
-    assert desk.issuer.audit_after(issued.id, 1) == [refused]
+    assert desk.issuer.audit_lines(AuditQuery(after=issued.id), 1) == [refused]
 
 
 @pytest.mark.parametrize("statement", ["UPDATE audit SET event = 'x'", "DELETE FROM audit"])
@@ -158,16 +159,16 @@ def test_revocation_holds_over_a_restart_until_the_token_is_over(desk: Desk) -> 
     token = desk.token("ada").access_token
     desk.issuer.revoke(token, desk.client("ada"))
     desk.issuer.revoke(token, desk.client("ada"))
-    assert len(desk.issuer.revoked) == 1
+    assert len(desk.issuer.revoked.tokens) == 1
     desk.start()
-    assert len(desk.issuer.revoked) == 1
+    assert len(desk.issuer.revoked.tokens) == 1
     assert desk.issuer.introspect(token, desk.client("ada")) == {"active": False}
     desk.clock.advance(600)
     desk.issuer.tend()
-    assert len(desk.issuer.revoked) == 1, "the leeway of verifiers is not over"
+    assert len(desk.issuer.revoked.tokens) == 1, "the leeway of verifiers is not over"
     desk.clock.advance(66)
     desk.issuer.tend()
-    assert desk.issuer.revoked == {}
+    assert desk.issuer.revoked.tokens == {}
     assert desk.store.revocations() == {}
 
 
@@ -176,15 +177,15 @@ def test_only_the_owner_and_administrators_revoke(desk: Desk) -> None:
     with pytest.raises(OAuthError) as caught:
         desk.issuer.revoke(token, desk.client("memory"))
     assert (caught.value.status, caught.value.code) == (403, "unauthorized_client")
-    assert desk.issuer.revoked == {}
+    assert desk.issuer.revoked.tokens == {}
     desk.issuer.revoke(token, desk.client("root"))
-    assert len(desk.issuer.revoked) == 1
+    assert len(desk.issuer.revoked.tokens) == 1
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "x" * 10_000])
 def test_revoking_what_is_no_token_is_nothing_to_do(desk: Desk, token: str) -> None:
     desk.issuer.revoke(token, desk.client("ada"))
-    assert desk.issuer.revoked == {}
+    assert desk.issuer.revoked.tokens == {}
 
 
 def test_introspection_tells_the_owner_services_and_administrators(desk: Desk) -> None:
@@ -223,7 +224,79 @@ def test_a_client_is_made_used_and_deleted_with_its_tokens(desk: Desk) -> None:
     assert desk.issuer.introspect(token, desk.client("root")) == {"active": False}
     with pytest.raises(OAuthError):
         desk.issuer.authenticate(Credentials("bob", secret))
-    assert desk.events()[-4:] == ["token-issued", "client-deleted", "token-revoked", "token-refused"]
+    assert desk.events()[-4:] == ["token-issued", "client-deleted", "tokens-revoked", "token-refused"]
+
+
+def test_a_client_of_a_deleted_ones_name_gets_good_tokens_at_once(desk: Desk) -> None:
+    """Tokens carry whole seconds: one of the second of the revocation must be good when it came after it."""
+    for number in range(3):
+        secret = desk.issuer.clientele.create("bob", tenant="team", roles=("writer",), by="root")
+        token = desk.issuer.issue(PLAIN, desk.issuer.authenticate(Credentials("bob", secret))).access_token
+        assert desk.issuer.introspect(token, desk.client("root"))["active"], number
+        assert desk.verifier(desk.issuer.keyring.jwks).verify(token).client_id == "bob"
+        desk.issuer.clientele.delete("bob", by="root")
+        assert desk.issuer.introspect(token, desk.client("root")) == {"active": False}
+        desk.clock.advance(0.25)
+
+
+def test_revocations_of_one_second_end_what_was_issued_between_them(desk: Desk) -> None:
+    kinds: tuple[Kind, ...] = ("client", "subject")
+    for kind in (*kinds, *kinds):
+        token = desk.token("ada").access_token
+        assert desk.issuer.introspect(token, desk.client("root"))["active"]
+        desk.issuer.clientele.revoke_all(kind, "ada", by="root")
+        assert desk.issuer.introspect(token, desk.client("root")) == {"active": False}
+    assert desk.issuer.revoked.clients["ada"] == desk.clock.now_s() + 1, "times do not run ahead of the clock"
+
+
+@pytest.mark.parametrize("kind", ["client", "subject"])
+def test_all_tokens_of_a_client_or_subject_end_and_new_ones_are_good(desk: Desk, kind: Kind) -> None:
+    old, other = desk.token("ada").access_token, desk.token("memory").access_token
+    before = desk.issuer.revision
+    not_before_s = desk.issuer.clientele.revoke_all(kind, "ada", by="root")
+    assert desk.issuer.revision != before
+    assert desk.lines()[-1].event == "tokens-revoked"
+    assert desk.issuer.introspect(old, desk.client("root")) == {"active": False}
+    assert desk.issuer.introspect(other, desk.client("root"))["active"]
+    assert desk.issuer.introspect(desk.token("ada").access_token, desk.client("root"))["active"]
+    desk.start()
+    assert desk.issuer.introspect(old, desk.client("root")) == {"active": False}
+    assert getattr(desk.issuer.revoked, f"{kind}s") == {"ada": not_before_s}
+    desk.clock.advance(DAY_S + 60)
+    desk.issuer.tend()
+    assert getattr(desk.issuer.revoked, f"{kind}s"), "the longest token that it ends may still be accepted"
+    desk.clock.advance(10)
+    desk.issuer.tend()
+    assert getattr(desk.issuer.revoked, f"{kind}s") == {}
+
+
+def test_the_audit_log_is_asked_by_time_and_name(desk: Desk) -> None:
+    desk.token("ada")
+    desk.clock.advance(100)
+    since_s = desk.clock.now_s()
+    desk.token("ada")
+    desk.token("memory")
+    desk.issuer.clientele.revoke_all("subject", "ada", by="root")
+    asked = desk.issuer.audit_lines(AuditQuery(since_s=since_s, name="ada"), 100)
+    assert [line.event for line in asked] == ["token-issued", "tokens-revoked"]
+    assert len(desk.issuer.audit_lines(AuditQuery(since_s=since_s), 100)) == 3
+
+
+@pytest.mark.parametrize("state", ["next", "current", "previous"])
+def test_a_withdrawn_key_ends_its_tokens_whatever_it_was(desk: Desk, state: str) -> None:
+    desk.issuer.keys.rotate_now(drop_current=False, by="root")
+    kid = next(key.kid for key in desk.issuer.keyring.records if key.state == state)
+    others = {key.kid for key in desk.issuer.keyring.records} - {kid}
+    assert desk.issuer.keys.withdraw(kid, by="root")
+    assert not desk.issuer.keys.withdraw(kid, by="root")
+    states = [key.state for key in desk.issuer.keyring.records]
+    assert (states.count("next"), states.count("current")) == (1, 1)
+    assert kid not in desk.issuer.keyring.jwks.decode()
+    assert others <= set(desk.issuer.keyring.pairs)
+    assert desk.lines()[-1].event == "keys-changed"
+    token = desk.token("ada").access_token
+    desk.start()
+    assert desk.verifier(desk.issuer.keyring.jwks).verify(token).subject == "ada"
 
 
 def test_secrets_are_stored_as_hashes_only(desk: Desk) -> None:

@@ -4,7 +4,8 @@ import apsw
 import pytest
 
 from ragrid.errors import StateError
-from ragrid.services.tokens.store import FILE_NAME, open_store
+from ragrid.services.tokens import schema
+from ragrid.services.tokens.store import FILE_NAME, AuditQuery, open_store
 from support.token_desk import Desk
 
 
@@ -65,6 +66,20 @@ def test_a_file_that_was_only_just_begun_is_begun_again(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     assert store.clients() == []
     store.close()
+
+
+def test_a_file_of_the_first_format_is_brought_up_to_date(tmp_path: Path) -> None:
+    old = apsw.Connection(str(tmp_path / FILE_NAME))
+    old.execute(schema._STEPS[0])
+    old.pragma("application_id", schema.APPLICATION_ID)
+    old.pragma("user_version", 1)
+    old.execute("INSERT INTO audit (at_s, event, client_id, details) VALUES (1.0, 'client-created', 'ada', '{}')")
+    old.close()
+    for _ in range(2):
+        store = open_store(tmp_path)
+        assert [line.client_id for line in store.audit_lines(AuditQuery(), 10)] == ["ada"]
+        assert store.watermarks("subject") == {}
+        store.close()
 
 
 def test_a_change_that_fails_leaves_nothing(desk: Desk) -> None:

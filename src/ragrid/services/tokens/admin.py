@@ -1,6 +1,7 @@
 """The endpoints for administrators: /tokens/v1/…, each asks for `tokens:admin`."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated
 
 import msgspec
@@ -9,11 +10,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ragrid.errors import ConflictError
-from ragrid.identity.roles import DEFAULT_TENANT
+from ragrid.identity.roles import BUILTIN_ROLES, DEFAULT_TENANT
 from ragrid.services.tokens.clients import Client, is_name
 from ragrid.services.tokens.desk import Desk
 from ragrid.services.tokens.grants import NO_STORE
 from ragrid.services.tokens.issuer import ADMIN_PERMISSION, Issuer
+from ragrid.services.tokens.store import AuditQuery, Kind
 from ragrid.web.application import read_json
 from ragrid.web.auth import require
 from ragrid.web.problem import Problem
@@ -31,6 +33,13 @@ class NewClient(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     client_id: str
     roles: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=32)]
     tenant: str = DEFAULT_TENANT
+
+
+class Revocation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of POST /revocations; one of the two."""
+
+    client_id: str | None = None
+    subject: str | None = None
 
 
 class Rotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,8 +62,12 @@ class AdminEndpoints:
             Route(f"{PREFIX}/clients", self._list, methods=["GET"]),
             Route(f"{PREFIX}/clients", self._create, methods=["POST"]),
             Route(f"{PREFIX}/clients/{{client_id}}", self._delete, methods=["DELETE"]),
+            Route(f"{PREFIX}/roles", self._roles, methods=["GET"]),
             Route(f"{PREFIX}/audit", self._audit, methods=["GET"]),
+            Route(f"{PREFIX}/revocations", self._revoke_all, methods=["POST"]),
+            Route(f"{PREFIX}/keys", self._keys, methods=["GET"]),
             Route(f"{PREFIX}/keys/rotate", self._rotate, methods=["POST"]),
+            Route(f"{PREFIX}/keys/{{kid}}", self._withdraw, methods=["DELETE"]),
         ]
 
     async def _list(self, request: Request) -> Response:
@@ -72,7 +85,7 @@ class AdminEndpoints:
                 wanted.client_id,
                 tenant=wanted.tenant,
                 roles=wanted.roles,
-                by=claims.client_id,
+                by=claims.subject,
             )
         except ConflictError as error:
             raise Problem(409, "client-exists", str(error)) from error
@@ -83,25 +96,58 @@ class AdminEndpoints:
         claims = require(request, ADMIN_PERMISSION)
         client_id = request.path_params["client_id"]
         try:
-            if not await self._desk.do(self._issuer.clientele.delete, client_id, by=claims.client_id):
+            if not await self._desk.do(self._issuer.clientele.delete, client_id, by=claims.subject):
                 raise Problem(404, "unknown-client", f"no client is called {client_id!r}; GET {PREFIX}/clients")
         except ConflictError as error:
             raise Problem(409, "client-declared", str(error)) from error
         return Response(status_code=204, headers=NO_STORE)
 
+    async def _roles(self, request: Request) -> Response:
+        require(request, ADMIN_PERMISSION)
+        roles = [
+            {"role": name, "permissions": sorted(permissions), "builtin": BUILTIN_ROLES.get(name) == permissions}
+            for name, permissions in sorted(self._known_roles.items())
+        ]
+        return _answer({"roles": roles})
+
     async def _audit(self, request: Request) -> Response:
         require(request, ADMIN_PERMISSION)
         after = _number(request, "after", default=0, limit=_LAST_ID)
+        since_s = _number(request, "since", default=0, limit=_LAST_ID)
         limit = _number(request, "limit", default=AUDIT_PAGE, limit=AUDIT_PAGE_LIMIT)
-        events = await self._desk.do(self._issuer.audit_after, after, limit)
+        wanted = AuditQuery(after=after, since_s=float(since_s), name=request.query_params.get("subject"))
+        events = await self._desk.do(self._issuer.audit_lines, wanted, limit)
         return _answer({"events": events, "next": events[-1].id if events else after})
+
+    async def _revoke_all(self, request: Request) -> Response:
+        claims = require(request, ADMIN_PERMISSION)
+        wanted = await read_json(request, Revocation)
+        kind: Kind = "client" if wanted.client_id is not None else "subject"
+        name = wanted.client_id if wanted.client_id is not None else wanted.subject
+        if name is None or (wanted.client_id is not None and wanted.subject is not None) or not is_name(name):
+            raise Problem(422, "invalid-body", "wanted one name, as `client_id` or as `subject`")
+        not_before_s = await self._desk.do(self._issuer.clientele.revoke_all, kind, name, by=claims.subject)
+        return _answer({"kind": kind, "name": name, "not_before_s": not_before_s})
+
+    async def _keys(self, request: Request) -> Response:
+        require(request, ADMIN_PERMISSION)
+        return _answer(self._shown_keys())
 
     async def _rotate(self, request: Request) -> Response:
         claims = require(request, ADMIN_PERMISSION)
         wanted = await read_json(request, Rotation)
-        await self._desk.do(self._issuer.keys.rotate_now, drop_current=wanted.drop_current, by=claims.client_id)
-        keys = [{"kid": record.kid, "state": record.state} for record in self._issuer.keyring.records]
-        return _answer({"keys": keys})
+        await self._desk.do(self._issuer.keys.rotate_now, drop_current=wanted.drop_current, by=claims.subject)
+        return _answer(self._shown_keys())
+
+    async def _withdraw(self, request: Request) -> Response:
+        claims = require(request, ADMIN_PERMISSION)
+        kid = request.path_params["kid"]
+        if not await self._desk.do(self._issuer.keys.withdraw, kid, by=claims.subject):
+            raise Problem(404, "unknown-key", f"no key is called {kid!r}; GET {PREFIX}/keys")
+        return _answer(self._shown_keys())
+
+    def _shown_keys(self) -> dict[str, object]:
+        return {"keys": [asdict(record) for record in self._issuer.keyring.records]}
 
     def _check(self, wanted: NewClient) -> None:
         unknown = sorted(set(wanted.roles) - self._known_roles.keys())

@@ -60,7 +60,7 @@ def _application(settings: TokensSettings, *, store: Store, issuer: Issuer, held
         return await desk.do(issuer.probe)
 
     KEY_AGE.set_function(issuer.keys.age_s)
-    REVOCATIONS.set_function(lambda: len(issuer.revoked))
+    REVOCATIONS.set_function(lambda: len(issuer.revoked.tokens))
     oauth = OAuthEndpoints(settings, issuer, desk).routes()
     admin = AdminEndpoints(issuer, desk, known_roles=settings.roles).routes()
     return build_application(

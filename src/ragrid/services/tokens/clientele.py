@@ -1,24 +1,52 @@
 """Keeps the clients and what was revoked: a client that loses a right loses its live tokens with it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ragrid.errors import ConflictError, StateError
 from ragrid.identity.verify import LEEWAY_S
 from ragrid.services.tokens.clients import Client, hash_secret, load_seed, make_secret
 from ragrid.services.tokens.rotation import SKEW_S
-from ragrid.services.tokens.store import AuditEvent, Store
+from ragrid.services.tokens.store import AuditEvent, Kind, Store
 from ragrid.spec.settings import TokensSettings
 from ragrid.system.clock import Clock
 
 
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """What counts for nothing although its signature holds.
+
+    `tokens` has the expiry of single tokens by their id; `subjects` and `clients` the time before which every token of
+    theirs was issued that is meant. All times are seconds since 1970.
+    """
+
+    tokens: Mapping[str, float]
+    subjects: Mapping[str, float]
+    clients: Mapping[str, float]
+
+    def covers(self, *, token_id: str, subject: str, client_id: str, issued_s: float) -> bool:
+        """Return whether a token was revoked, by itself or with its subject or client."""
+        before_s = self.not_before_s(subject, client_id)
+        return token_id in self.tokens or issued_s < before_s
+
+    def not_before_s(self, subject: str, client_id: str) -> float:
+        """Return the time from which on tokens of this subject, issued to this client, are good."""
+        return max(self.subjects.get(subject, 0.0), self.clients.get(client_id, 0.0))
+
+
 class Clientele:
-    """The clients of the running service, and the expiry of every revoked token by its id in `revoked`."""
+    """The clients of the running service, and what was revoked.
+
+    `revision` is another number after every revocation.
+    """
 
     def __init__(self, settings: TokensSettings, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._longest_s = max(settings.access_token_s, settings.service_token_s)
+        self.revision = 0
         self._follow(settings)
-        self.revoked: Mapping[str, float] = store.revocations()
+        self._look()
 
     def create(self, client_id: str, *, tenant: str, roles: tuple[str, ...], by: str) -> str:
         """Make a client and return its secret, which nobody can read again; raises ConflictError when it exists."""
@@ -50,22 +78,47 @@ class Clientele:
             if client.declared:
                 raise ConflictError(f"client {client_id!r} is declared in the settings; remove it there")
             self._remove(client, by=by)
-        self.revoked = self._store.revocations()
+        self._look()
         return True
 
     def revoke(self, token_id: str, expires_s: float, *, client_id: str, by: str) -> None:
         """Remember that a token is not good any more."""
+        event = AuditEvent(
+            at_s=self._clock.now_s(),
+            event="token-revoked",
+            client_id=client_id,
+            token_id=token_id,
+            expires_s=expires_s,
+            details={"by": by},
+        )
         with self._store.change():
-            self._revoke({token_id: expires_s}, client_id, by=by)
-        self.revoked = self._store.revocations()
+            self._store.revoke(token_id, expires_s)
+            self._store.audit(event)
+        self._look()
+
+    def revoke_all(self, kind: Kind, name: str, *, by: str) -> float:
+        """End every token that a subject or client has; return the time from which on new ones count."""
+        with self._store.change():
+            not_before_s = self._end_tokens(kind, name, by=by)
+        self._look()
+        return not_before_s
 
     def tend(self) -> None:
         """Forget the revocations of tokens that no verifier accepts any more."""
         over_s = self._clock.now_s() - SKEW_S - LEEWAY_S
-        if any(expires_s < over_s for expires_s in self.revoked.values()):
+        marks_s = (*self.revoked.subjects.values(), *self.revoked.clients.values())
+        ends_s = (*self.revoked.tokens.values(), *(mark_s + self._longest_s for mark_s in marks_s))
+        if any(end_s < over_s for end_s in ends_s):
             with self._store.change():
                 self._store.forget_revocations(over_s)
-            self.revoked = self._store.revocations()
+                self._store.forget_watermarks(over_s - self._longest_s)
+            self._look()
+
+    def _look(self) -> None:
+        self.revoked = Revoked(
+            self._store.revocations(), self._store.watermarks("subject"), self._store.watermarks("client")
+        )
+        self.revision += 1
 
     def _follow(self, settings: TokensSettings) -> None:
         """Make the declared clients those of the settings, all in one change."""
@@ -88,29 +141,33 @@ class Clientele:
         self._store.put_client(client)
         self._note("client-created" if known is None else "client-changed", client, by="settings")
         if known is not None:
-            self._revoke_all(client, by="settings")
+            self._end_tokens("client", client.client_id, by="settings")
 
     def _remove(self, client: Client, *, by: str) -> None:
         self._store.delete_client(client.client_id)
         self._note("client-deleted", client, by=by)
-        self._revoke_all(client, by=by)
+        self._end_tokens("client", client.client_id, by=by)
 
-    def _revoke_all(self, client: Client, *, by: str) -> None:
-        self._revoke(self._store.live_tokens(client.client_id, self._clock.now_s()), client.client_id, by=by)
+    def _end_tokens(self, kind: Kind, name: str, *, by: str) -> float:
+        """Return the next whole second: tokens carry whole seconds, and none of this second may live on.
 
-    def _revoke(self, tokens: Mapping[str, float], client_id: str, *, by: str) -> None:
-        for token_id, expires_s in tokens.items():
+        One that was issued after another revocation of this same second carries the next one: it is ended by its id.
+        """
+        now_s = self._clock.now_s()
+        not_before_s = float(int(now_s) + 1)
+        self._store.put_watermark(kind, name, not_before_s)
+        for token_id, expires_s in self._store.tokens_issued(kind, name, since_s=not_before_s - 1).items():
             self._store.revoke(token_id, expires_s)
-            self._store.audit(
-                AuditEvent(
-                    at_s=self._clock.now_s(),
-                    event="token-revoked",
-                    client_id=client_id,
-                    token_id=token_id,
-                    expires_s=expires_s,
-                    details={"by": by},
-                )
+        self._store.audit(
+            AuditEvent(
+                at_s=now_s,
+                event="tokens-revoked",
+                client_id=name if kind == "client" else None,
+                subject=name if kind == "subject" else None,
+                details={"by": by, "not_before_s": not_before_s},
             )
+        )
+        return not_before_s
 
     def _note(self, event: str, client: Client, *, by: str) -> None:
         details = {"by": by, "tenant": client.tenant, "roles": client.roles, "declared": client.declared}

@@ -20,6 +20,7 @@ class Desk:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._waiting = 0
+        self._ended: asyncio.Future[None] | None = None
 
     async def do(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Return what `work` returns; raises UnreachableError at once when too many calls wait already."""
@@ -30,6 +31,14 @@ class Desk:
             return await asyncio.wrap_future(self._thread.submit(work, *args, **kwargs))
         finally:
             self._waiting -= 1
+            if self._ended is not None and not self._ended.done():
+                self._ended.set_result(None)
+
+    async def next_call(self) -> None:
+        """Return once another call has ended, whoever made it: whatever changes does so in one."""
+        if self._ended is None or self._ended.done():
+            self._ended = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._ended)
 
     def close(self) -> None:
         """End the thread once the calls under way are done."""

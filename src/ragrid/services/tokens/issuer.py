@@ -1,7 +1,6 @@
 """The token service's work, one call for each thing that it does. For one thread at a time; nothing here knows HTTP."""
 
 import secrets
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -9,7 +8,7 @@ import msgspec
 from ragrid.errors import StateError
 from ragrid.identity.claims import Claims
 from ragrid.identity.verify import InvalidTokenError, TokenVerifier, signed_members
-from ragrid.services.tokens.clientele import Clientele
+from ragrid.services.tokens.clientele import Clientele, Revoked
 from ragrid.services.tokens.clients import Client, is_secret_of
 from ragrid.services.tokens.grants import (
     OWN_AUDIENCE,
@@ -24,7 +23,7 @@ from ragrid.services.tokens.grants import (
 from ragrid.services.tokens.keeper import KeyKeeper
 from ragrid.services.tokens.keyring import Keyring
 from ragrid.services.tokens.metrics import ISSUED, REFUSED
-from ragrid.services.tokens.store import AuditEvent, Store
+from ragrid.services.tokens.store import AuditEvent, AuditQuery, Store
 from ragrid.services.tokens.throttle import Budget, Lockout
 from ragrid.spec.settings import TokensSettings, TokenTrust
 from ragrid.system.clock import Clock
@@ -35,6 +34,7 @@ AUDITED_REFUSALS_PER_S = 2.0
 AUDITED_REFUSALS_BURST = 200
 #: Whoever holds this may revoke and look into the tokens of others.
 ADMIN_PERMISSION = "tokens:admin"
+_NEEDED = frozenset({"sub", "client_id", "jti", "exp", "iat"})
 
 
 class IssuedToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +54,7 @@ class Issuer:
         self._store = store
         self._clock = clock
         self._lockout = Lockout(clock)
+        self._life = secrets.token_hex(4)
         self._budget = Budget(clock, per_s=AUDITED_REFUSALS_PER_S, burst=AUDITED_REFUSALS_BURST)
         self.keys = KeyKeeper(settings, store, clock)
         self.clientele = Clientele(settings, store, clock)
@@ -64,9 +65,14 @@ class Issuer:
         return self.keys.keyring
 
     @property
-    def revoked(self) -> Mapping[str, float]:
-        """Return the expiry of every revoked token by its id."""
+    def revoked(self) -> Revoked:
+        """Return what was revoked."""
         return self.clientele.revoked
+
+    @property
+    def revision(self) -> str:
+        """Return another word after every change of keys or revocations, and after every start."""
+        return f"{self._life}-{self.keys.published.revision}-{self.clientele.revision}"
 
     def verifier(self) -> "RevocationVerifier":
         """Return a verifier for calls to this service itself; it follows every rotation and revocation."""
@@ -100,7 +106,9 @@ class Issuer:
     def _issue(self, grant: Grant, client: Client) -> IssuedToken:
         now_s = self._clock.now_s()
         token_id = secrets.token_urlsafe(16)
-        claims = claims_for(grant, client, issuer=self._settings.issuer, token_id=token_id, now_s=now_s)
+        # a token of the second in which its client's tokens were revoked would be born dead
+        issued_s = max(now_s, self.revoked.not_before_s(client.client_id, client.client_id))
+        claims = claims_for(grant, client, issuer=self._settings.issuer, token_id=token_id, now_s=issued_s)
         token = self.keyring.sign(claims)
         with self._store.change():
             self._store.audit(
@@ -146,9 +154,9 @@ class Issuer:
         """Return all clients by name."""
         return self._store.clients()
 
-    def audit_after(self, event_id: int, limit: int) -> list[AuditEvent]:
-        """Return up to `limit` lines of the audit log that follow `event_id`, oldest first."""
-        return self._store.audit_after(event_id, limit)
+    def audit_lines(self, wanted: AuditQuery, limit: int) -> list[AuditEvent]:
+        """Return up to `limit` lines of the audit log, oldest first."""
+        return self._store.audit_lines(wanted, limit)
 
     def tend(self) -> None:
         """Do what time asks for: rotate keys, forget revocations that are over."""
@@ -163,7 +171,7 @@ class Issuer:
             signed_members(token, self.keys.published)
         except InvalidTokenError as error:
             raise StateError(f"the signing key does not fit the published one: {error}") from error
-        return {"clients": clients, "kid": self.keyring.current.kid, "revocations": len(self.revoked)}
+        return {"clients": clients, "kid": self.keyring.current.kid, "revocations": len(self.revoked.tokens)}
 
     def _refused(self, code: str, client_id: str) -> None:
         REFUSED.labels(code).inc()
@@ -186,10 +194,13 @@ class Issuer:
             members = signed_members(token, self.keys.published)
         except InvalidTokenError:
             return None
-        is_ours = members.get("iss") == self._settings.issuer and {"client_id", "jti", "exp"} <= members.keys()
-        if not is_ours or members["exp"] <= self._clock.now_s() or members["jti"] in self.revoked:
+        is_ours = members.get("iss") == self._settings.issuer and members.keys() >= _NEEDED
+        if not is_ours or members["exp"] <= self._clock.now_s():
             return None
-        return members
+        is_revoked = self.revoked.covers(
+            token_id=members["jti"], subject=members["sub"], client_id=members["client_id"], issued_s=members["iat"]
+        )
+        return None if is_revoked else members
 
 
 class RevocationVerifier:
@@ -202,6 +213,11 @@ class RevocationVerifier:
     def verify(self, token: str) -> Claims:
         """Return what `token` says of its bearer; raises InvalidTokenError, also for a revoked token."""
         claims = self._inner.verify(token)
-        if claims.token_id in self._issuer.revoked:
+        if self._issuer.revoked.covers(
+            token_id=claims.token_id,
+            subject=claims.subject,
+            client_id=claims.client_id,
+            issued_s=claims.issued_at_s,
+        ):
             raise InvalidTokenError("token was revoked; ask for a fresh one")
         return claims

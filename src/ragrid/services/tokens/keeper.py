@@ -40,6 +40,15 @@ class KeyKeeper:
         records = rotation.promote_now(self.keyring.records, now_s, spare.kid, drop_current=drop_current)
         self._use(Keyring(stored(records, {**self.keyring.pairs, spare.kid: spare})), by=by)
 
+    def withdraw(self, kid: str, *, by: str) -> bool:
+        """Take a key out of use at once, with every token that it signed; return whether there is such a key."""
+        if kid not in self.keyring.pairs:
+            return False
+        spare = make_pair()
+        records = rotation.withdraw(self.keyring.records, self._clock.now_s(), spare.kid, kid)
+        self._use(Keyring(stored(records, {**self.keyring.pairs, spare.kid: spare})), by=by)
+        return True
+
     def age_s(self) -> float:
         """Return for how long the current key has been signing, seconds."""
         return max(0.0, self._clock.now_s() - (self.keyring.current.activated_s or 0.0))

@@ -1,5 +1,7 @@
 """The public endpoints: /oauth2/… and /.well-known/…"""
 
+import asyncio
+import contextlib
 from typing import Any
 
 import msgspec
@@ -17,6 +19,9 @@ from ragrid.web.application import read_body
 
 #: A form with an 8 KB token in it fits twice.
 FORM_LIMIT_BYTES = 16 * 1024
+#: How long the gateway's controller is kept waiting for a change, seconds: as often as it would ask otherwise, and
+#: short enough that nobody waits for it when this service ends.
+LONGEST_WAIT_S = 1.0
 _CACHED = {"Cache-Control": f"public, max-age={int(JWKS_MAX_AGE_S)}"}
 
 
@@ -65,10 +70,20 @@ class OAuthEndpoints:
     async def _describe(self, _request: Request) -> Response:
         return Response(self._metadata, headers=_CACHED, media_type="application/json")
 
-    async def _revocations(self, _request: Request) -> Response:
-        """For the gateway's controller; on the private port only, no route leads here."""
-        revoked = [{"jti": token_id, "exp": expires_s} for token_id, expires_s in sorted(self._issuer.revoked.items())]
-        return _private({"revoked": revoked})
+    async def _revocations(self, request: Request) -> Response:
+        """For the gateway's controller; on the private port only, no route leads here.
+
+        `after` is the revision that the caller has: the answer then comes when there is another one, or in a second.
+        """
+        after = request.query_params.get("after")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_WAIT_S):
+                while self._issuer.revision == after:
+                    await self._desk.next_call()
+        revision, revoked = self._issuer.revision, self._issuer.revoked
+        tokens = [{"jti": token_id, "exp": expires_s} for token_id, expires_s in sorted(revoked.tokens.items())]
+        marks = {"subjects": revoked.subjects, "clients": revoked.clients}
+        return _private({"revision": revision, "revoked": tokens, **marks})
 
     async def _client(self, request: Request, form: Form) -> Client:
         credentials = credentials_of(form, request.headers.get("authorization"))

@@ -83,6 +83,21 @@ def promote_now(keys: Iterable[KeyRecord], now_s: float, spare: str, *, drop_cur
     return ordered([*_promoted(kept, now_s), KeyRecord(spare, "next", created_s=now_s)])
 
 
+def withdraw(keys: Iterable[KeyRecord], now_s: float, spare: str, kid: str) -> tuple[KeyRecord, ...]:
+    """Return the keys after `kid` was taken out of use at once, whatever it was; wanted: keys that `advance` returned.
+
+    Every token that it signed dies with the next fetch of the key set. When it was the one that signs, the next one
+    signs at once; when it was the next one, another is published in its place.
+    """
+    known = tuple(keys)
+    kept = [key for key in known if key.kid != kid]
+    if any(key.kid == kid and key.state == "current" for key in known):
+        kept = _promoted(kept, now_s)
+    if _one(kept, "next") is None:
+        kept.append(KeyRecord(spare, "next", created_s=now_s))
+    return ordered(kept)
+
+
 def ordered(keys: Iterable[KeyRecord]) -> tuple[KeyRecord, ...]:
     """Return next, current, then previous keys, the latest retired first."""
     rank = {"next": 0, "current": 1, "previous": 2}

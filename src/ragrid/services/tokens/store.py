@@ -8,8 +8,9 @@ import contextlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import apsw
 import msgspec
@@ -18,33 +19,14 @@ from ragrid.errors import RagridError, StateError, UnreachableError
 from ragrid.services.tokens.clients import Client
 from ragrid.services.tokens.keyring import KeyPair, StoredKey
 from ragrid.services.tokens.rotation import KeyRecord
+from ragrid.services.tokens.schema import check, prepare
 from ragrid.system.files import PRIVATE
 
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "tokens.sqlite3"
-#: Marks the file as ours ("rgTK"); another program's SQLite file is refused.
-APPLICATION_ID = 0x7267544B
-VERSION = 1
-
-_SCHEMA = """
-CREATE TABLE clients (
-  client_id TEXT PRIMARY KEY, tenant TEXT NOT NULL, roles TEXT NOT NULL, secret_hash BLOB NOT NULL,
-  declared INTEGER NOT NULL, created_s REAL NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE revocations (token_id TEXT PRIMARY KEY, expires_s REAL NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE signing_keys (
-  kid TEXT PRIMARY KEY, state TEXT NOT NULL, created_s REAL NOT NULL, activated_s REAL, retired_s REAL,
-  public_jwk TEXT NOT NULL, private_jwk TEXT
-) STRICT, WITHOUT ROWID;
-CREATE TABLE audit (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, at_s REAL NOT NULL, event TEXT NOT NULL, client_id TEXT, token_id TEXT,
-  expires_s REAL, details TEXT NOT NULL
-) STRICT;
-CREATE INDEX audit_live ON audit (client_id, expires_s) WHERE event = 'token-issued';
-CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END;
-CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END;
-"""
+#: What a time before which tokens count for nothing can be bound to: a `sub`, or a `client_id`.
+Kind = Literal["subject", "client"]
 
 
 class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -57,6 +39,16 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     token_id: str | None = None
     expires_s: float | None = None
     details: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditQuery:
+    """Which lines of the audit log are wanted: those after one id, from one time on, of one client or person."""
+
+    after: int = 0
+    since_s: float = 0.0
+    name: str | None = None
 
 
 class Store:
@@ -133,10 +125,28 @@ class Store:
         """Forget the revocations of tokens that expired before `before_s`."""
         self._connection.execute("DELETE FROM revocations WHERE expires_s < ?", (before_s,))
 
-    def live_tokens(self, client_id: str, now_s: float) -> dict[str, float]:
-        """Return the expiry of every token that was issued to a client and has not expired, by its id."""
-        query = "SELECT token_id, expires_s FROM audit WHERE event = 'token-issued' AND client_id = ? AND expires_s > ?"
-        return {row[0]: row[1] for row in self._rows(query, (client_id, now_s))}
+    def tokens_issued(self, kind: Kind, name: str, *, since_s: float) -> dict[str, float]:
+        """Return the expiry of every token that a subject or client was issued from a time on, by its id."""
+        who = "client_id" if kind == "client" else "coalesce(subject, client_id)"
+        query = f"SELECT token_id, expires_s FROM audit WHERE at_s >= ? AND event = 'token-issued' AND {who} = ?"  # noqa: S608 - one of the two lines above
+        return {row[0]: row[1] for row in self._rows(query, (since_s, name))}
+
+    def watermarks(self, kind: Kind) -> dict[str, float]:
+        """Return the time before which tokens of a subject or client count for nothing, by its name."""
+        query = "SELECT name, not_before_s FROM watermarks WHERE kind = ? ORDER BY name"
+        return {row[0]: row[1] for row in self._rows(query, (kind,))}
+
+    def put_watermark(self, kind: Kind, name: str, not_before_s: float) -> None:
+        """Remember that tokens from before a time count for nothing; an earlier time than the known one is ignored."""
+        self._connection.execute(
+            "INSERT INTO watermarks VALUES (?, ?, ?) ON CONFLICT (kind, name) DO UPDATE"
+            " SET not_before_s = max(not_before_s, excluded.not_before_s)",
+            (kind, name, not_before_s),
+        )
+
+    def forget_watermarks(self, before_s: float) -> None:
+        """Forget the watermarks from before a time."""
+        self._connection.execute("DELETE FROM watermarks WHERE not_before_s < ?", (before_s,))
 
     def keys(self) -> list[StoredKey]:
         """Return all signing keys."""
@@ -168,13 +178,26 @@ class Store:
     def audit(self, event: AuditEvent) -> None:
         """Append one line to the audit log; its `id` is given by the store."""
         self._connection.execute(
-            "INSERT INTO audit (at_s, event, client_id, token_id, expires_s, details) VALUES (?, ?, ?, ?, ?, ?)",
-            (event.at_s, event.event, event.client_id, event.token_id, event.expires_s, json.dumps(event.details)),
+            "INSERT INTO audit (at_s, event, client_id, token_id, expires_s, details, subject)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                event.at_s,
+                event.event,
+                event.client_id,
+                event.token_id,
+                event.expires_s,
+                json.dumps(event.details),
+                event.subject,
+            ),
         )
 
-    def audit_after(self, event_id: int, limit: int) -> list[AuditEvent]:
-        """Return up to `limit` lines that follow `event_id`, oldest first."""
-        rows = self._rows("SELECT * FROM audit WHERE id > ? ORDER BY id LIMIT ?", (event_id, limit))
+    def audit_lines(self, wanted: AuditQuery, limit: int) -> list[AuditEvent]:
+        """Return up to `limit` of the wanted lines, oldest first."""
+        rows = self._rows(
+            "SELECT id, at_s, event, client_id, token_id, expires_s, details, subject FROM audit"
+            " WHERE id > ?1 AND at_s >= ?2 AND (?3 IS NULL OR client_id = ?3 OR subject = ?3) ORDER BY id LIMIT ?4",
+            (wanted.after, wanted.since_s, wanted.name, limit),
+        )
         return [
             AuditEvent(
                 id=row[0],
@@ -184,6 +207,7 @@ class Store:
                 token_id=row[4],
                 expires_s=row[5],
                 details=json.loads(row[6]),
+                subject=row[7],
             )
             for row in rows
         ]
@@ -192,7 +216,7 @@ class Store:
         """Close the file; what was committed is in it."""
         self._connection.close()
 
-    def _rows(self, query: str, bindings: Sequence[str | float] = ()) -> list[tuple[Any, ...]]:
+    def _rows(self, query: str, bindings: Sequence[str | float | None] = ()) -> list[tuple[Any, ...]]:
         try:
             return self._connection.execute(query, bindings).fetchall()
         except apsw.Error as error:
@@ -213,8 +237,8 @@ def open_store(directory: Path) -> Store:
     try:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
-            _check(connection, path)
-            _prepare(connection)
+            check(connection, str(path))
+            prepare(connection)
         except BaseException:
             connection.close()
             raise
@@ -230,33 +254,6 @@ def make_private(directory: Path) -> None:
         directory.chmod(0o700)
     except OSError as error:
         raise StateError(f"{directory}: {error.strerror}; wanted a directory of our own") from error
-
-
-def _check(connection: apsw.Connection, path: Path) -> None:
-    """Raise StateError unless the file is empty or ours and whole; only reads."""
-    connection.set_busy_timeout(2000)
-    application_id, version = connection.pragma("application_id"), connection.pragma("user_version")
-    if connection.execute("SELECT count(*) FROM sqlite_schema").get == 0 and application_id == 0:
-        return
-    if application_id != APPLICATION_ID:
-        raise StateError(f"{path}: a database of another program; move it away, or choose another data directory")
-    if version != VERSION:
-        raise StateError(f"{path}: format {version}, this release reads {VERSION}; run the release that wrote it")
-    found = connection.execute("PRAGMA quick_check(1)").get
-    if found != "ok":
-        raise StateError(f"{path}: damaged: {found}; restore it from a backup; it was not changed")
-
-
-def _prepare(connection: apsw.Connection) -> None:
-    connection.pragma("journal_mode", "wal")
-    connection.pragma("synchronous", "FULL")
-    connection.pragma("secure_delete", True)
-    connection.pragma("trusted_schema", False)
-    if connection.pragma("application_id") == 0:
-        with connection:
-            connection.execute(_SCHEMA)
-            connection.pragma("application_id", APPLICATION_ID)
-            connection.pragma("user_version", VERSION)
 
 
 def _translated(error: apsw.Error, path: Path) -> RagridError:

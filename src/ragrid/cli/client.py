@@ -1,0 +1,70 @@
+"""`ragrid client`."""
+
+from pathlib import Path
+
+import click
+from msgspec import to_builtins
+
+from ragrid.cli.administer import administrator, draw, moment
+from ragrid.cli.context import json_option, state_option
+from ragrid.cli.talk import say, show
+from ragrid.client import administration
+
+
+@click.group(epilog="\b\nExamples:\n  ragrid client list\n  ragrid client create nightly --role reader")
+def command() -> None:
+    """Make, list and delete the OAuth clients that programs call the grid with."""
+
+
+@command.command(name="list", epilog="\b\nExamples:\n  ragrid client list\n  ragrid client list --json")
+@state_option
+@json_option
+def list_clients(state: Path | None, as_json: bool) -> None:
+    """List every client, without its secret."""
+    with administrator(state) as grid:
+        clients = grid.send(administration.clients()).clients
+    if as_json:
+        show({"clients": to_builtins(clients)})
+        return
+    rows = [
+        (one.client_id, one.tenant, " ".join(one.roles), "settings" if one.declared else "made", moment(one.created_s))
+        for one in clients
+    ]
+    draw(("client", "tenant", "roles", "from", "created"), rows)
+
+
+@command.command(
+    epilog="\b\nExamples:\n  ragrid client create nightly --role reader\n"
+    "  ragrid client create loader --role writer --tenant team --json"
+)
+@click.argument("client_id")
+@click.option("--role", "roles", multiple=True, required=True, help="What it may do; may be given several times.")
+@click.option("--tenant", help="Whose vectors and memories it sees. Default: the grid's first tenant.")
+@state_option
+@json_option
+def create(client_id: str, roles: tuple[str, ...], tenant: str | None, state: Path | None, as_json: bool) -> None:
+    """Make a client and print its secret, this one time."""
+    with administrator(state) as grid:
+        made = grid.send(administration.create_client(client_id, roles, tenant))
+    if as_json:
+        show(to_builtins(made))
+        return
+    click.echo(made.client_secret)
+    say(f"[dim]the secret of {made.client_id}: nobody can read it again, so keep it now[/dim]")
+
+
+@command.command(epilog="\b\nExamples:\n  ragrid client delete nightly\n  ragrid client delete nightly --yes --json")
+@click.argument("client_id")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@state_option
+@json_option
+def delete(client_id: str, yes: bool, state: Path | None, as_json: bool) -> None:
+    """Delete a client; all its tokens are refused from now on."""
+    if not yes:
+        click.confirm(f"delete {client_id} and end all its tokens?", abort=True, err=True)
+    with administrator(state) as grid:
+        grid.send(administration.delete_client(client_id))
+    if as_json:
+        show({"client_id": client_id, "deleted": True})
+    else:
+        say(f"{client_id} is deleted, and its tokens with it")

@@ -1,0 +1,114 @@
+"""Tokens, clients, roles, keys and the audit log from the command line; how soon a revocation is in force."""
+
+import json
+import statistics
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from support.running_grid import RunningGrid, eventually, grid_document, running_grid
+
+READ = "/memory/v1/memories"
+#: What a test may assert on a busy machine; the figure itself is printed (`pytest -rP`) and in docs/tokens.md.
+REVOKED_WITHIN_S = 5.0
+
+
+@pytest.fixture(scope="module")
+def own_grid() -> Iterator[RunningGrid]:
+    """Withdrawing keys would end the tokens of other tests."""
+    with running_grid(grid_document(name="administered")) as running:
+        yield running
+
+
+def status_of(grid: RunningGrid, token: str) -> int:
+    with grid.client(token) as client:
+        return client.get(READ).status_code
+
+
+def inspected(grid: RunningGrid, token: str) -> dict[str, object]:
+    done = grid.cli("token", "inspect", token, "--json")
+    document: dict[str, object] = json.loads(done.stdout)
+    assert (done.returncode == 0) == document["good"], done.stderr
+    return document
+
+
+def test_a_client_is_made_used_and_deleted(own_grid: RunningGrid) -> None:
+    made = own_grid.json("client", "create", "nightly", "--role", "reader")
+    with own_grid.client() as client:
+        auth = ("nightly", made["client_secret"])
+        answer = client.post("/oauth2/token", data={"grant_type": "client_credentials"}, auth=auth)
+        token = answer.json()["access_token"]
+    assert status_of(own_grid, token) == 200
+    assert "nightly" in own_grid.ok("client", "list")
+    listed = {one["client_id"]: one for one in own_grid.json("client", "list")["clients"]}
+    assert (listed["nightly"]["roles"], listed["nightly"]["declared"], listed["admin"]["declared"]) == (
+        ["reader"],
+        False,
+        True,
+    )
+    assert "'sub': 'nightly'" in str(inspected(own_grid, token)["claims"])
+    assert own_grid.json("client", "delete", "nightly", "--yes")["deleted"]
+    eventually(lambda: status_of(own_grid, token) == 401, "the deleted client's token is refused")
+    assert "revoked" in str(inspected(own_grid, token)["fault"])
+    refused = own_grid.cli("client", "delete", "admin", "--yes")
+    assert (refused.returncode, "declared in the settings" in refused.stderr) == (1, True)
+    assert own_grid.cli("client", "delete", "nightly").returncode == 130, "it asks, and nobody answered"
+
+
+def test_roles_and_the_audit_log_are_shown(own_grid: RunningGrid) -> None:
+    assert own_grid.json("role", "show", "reader")["roles"][0]["permissions"] == [
+        "chromadb:read", "memory:read", "rag:read", "vllm:infer",
+    ]  # fmt: skip
+    assert own_grid.cli("role", "show", "king").returncode == 2
+    own_grid.json("token", "issue", "--role", "vllm-service")
+    lines = own_grid.json("audit", "--subject", "vllm-service", "--since", "1h")["events"]
+    assert [line["event"] for line in lines][-1] == "token-issued"
+    assert {line["client_id"] for line in lines} == {"vllm-service"}
+    assert "keys-changed" in own_grid.ok("audit")
+
+
+def test_a_bad_token_is_told_why(own_grid: RunningGrid) -> None:
+    token = own_grid.token("reader")
+    assert inspected(own_grid, token)["fault"] is None
+    assert "signature" in str(inspected(own_grid, token[:-6] + "AAAAAA")["fault"])
+
+
+def test_a_withdrawn_key_ends_every_token_that_it_signed(own_grid: RunningGrid) -> None:
+    token = own_grid.json("token", "issue", "--role", "reader")["access_token"]
+    before = {key["state"]: key["kid"] for key in own_grid.json("key", "list")["keys"]}
+    own_grid.ok("key", "rotate", "--json")
+    assert status_of(own_grid, token) == 200, "a rotation ends nothing"
+    after = own_grid.json("key", "withdraw", before["current"], "--yes")["keys"]
+    assert before["current"] not in {key["kid"] for key in after}
+    assert next(key["kid"] for key in after if key["state"] == "current") == before["next"]
+    eventually(lambda: status_of(own_grid, token) == 401, "a token of the withdrawn key is refused")
+    fresh = own_grid.json("token", "issue", "--role", "reader")["access_token"]
+    eventually(lambda: status_of(own_grid, fresh) == 200, "a token of the new key is taken")
+    own_grid.tokens.clear()
+
+
+@pytest.mark.parametrize("what", ["token", "client", "subject"])
+def test_the_first_refusal_comes_soon_after_a_revocation(own_grid: RunningGrid, what: str) -> None:
+    """Through the whole chain: token service, controller, every worker of the gateway; a new connection each time."""
+    own_grid.tokens.clear()
+    secret = (own_grid.state / "secrets" / "clients" / "admin").read_text()
+    took_s = []
+    with own_grid.client() as client, own_grid.client(own_grid.token("admin")) as admin:
+        reader = (own_grid.state / "secrets" / "clients" / "reader").read_text()
+        for _ in range(9):
+            form = {"grant_type": "client_credentials"}
+            token = client.post("/oauth2/token", data=form, auth=("reader", reader)).json()["access_token"]
+            assert status_of(own_grid, token) == 200
+            if what == "token":
+                answer = client.post("/oauth2/revoke", data={"token": token}, auth=("admin", secret))
+            else:
+                body = {"client_id" if what == "client" else "subject": "reader"}
+                answer = admin.post("/tokens/v1/revocations", json=body)
+            revoked_s = time.monotonic()
+            assert answer.status_code == 200, answer.text
+            while status_of(own_grid, token) == 200:
+                assert time.monotonic() - revoked_s < REVOKED_WITHIN_S, "the revoked token is still taken"
+            took_s.append(time.monotonic() - revoked_s)
+    figure = f"{statistics.median(took_s) * 1000:.0f} ms (median of 9), {max(took_s) * 1000:.0f} ms at most"
+    print(f"\nrevocation of a {what}: first refusal after {figure}")  # noqa: T201 - the figure is what is measured
