@@ -108,6 +108,7 @@ def test_a_missing_program_names_the_command_that_installs_it(home: Path, monkey
     assert code == 1
     assert "consul: not installed" in error
     assert "apt-get install" in error
+    assert "registry.executable" in error
 
 
 def test_a_verb_before_the_first_up_says_what_to_do(home: Path) -> None:

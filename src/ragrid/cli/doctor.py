@@ -18,6 +18,7 @@ from ragrid.errors import UsageError
 from ragrid.spec.load import LoadedGrid, load_grid
 from ragrid.system import owned
 from ragrid.verify.doctor import Requirements, WantedPort, examine
+from ragrid.verify.software import programs_of
 
 _MARKS = {"ok": "[green]ok  [/green]", "warn": "[yellow]warn[/yellow]", "fail": "[red]FAIL[/red]"}
 
@@ -47,13 +48,14 @@ def _requirements(grid_file: Path | None, state: Path | None) -> Requirements:
     if loaded is None:
         return Requirements(state_directory=root)
     host = next(iter(loaded.grid.hosts))
-    site = site_of(loaded, host, existing_layout(root, loaded.grid.grid), possible_programs())
+    site = site_of(loaded, host, existing_layout(root, loaded.grid.grid), possible_programs(loaded.grid))
     return Requirements(
         state_directory=root,
         ports=tuple(
             WantedPort(port.key, port.host, port.port) for part in local_driver(site).parts for port in part.ports
         ),
         own_pids=frozenset(owned.parts_running(site.layout.root)),
+        programs=programs_of(loaded.grid.registry.kind, loaded.grid.registry.executable),
     )
 
 

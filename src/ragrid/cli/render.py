@@ -38,7 +38,7 @@ def command(directory: Path, grid_file: Path, runnable: bool, as_json: bool) -> 
     written: list[str] = []
     for host in loaded.grid.hosts:
         layout = _layout(directory / host, loaded.grid.grid, runnable=runnable)
-        programs = find_programs(loaded.grid) if runnable else possible_programs()
+        programs = find_programs(loaded.grid) if runnable else possible_programs(loaded.grid)
         site = site_of(loaded, host, layout, programs)
         if runnable:
             prepare(site, SystemClock(), say=say)

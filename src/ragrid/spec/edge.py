@@ -8,9 +8,12 @@ from ragrid.spec import kinds
 from ragrid.spec.section import Section
 from ragrid.spec.values import Duration
 
-#: The ports that each registry is known for: https://etcd.io/docs/v3.4/op-guide/configuration/ and
+#: The ports and the program that each registry is known for: https://etcd.io/docs/v3.4/op-guide/configuration/ and
 #: https://developer.hashicorp.com/consul/docs/install/ports
-_USUAL_PORTS = {"etcd": {"port": 2379, "peer_port": 2380}, "consul": {"port": 8500, "peer_port": 8300}}
+_USUAL = {
+    "etcd": {"port": 2379, "peer_port": 2380, "executable": "etcd"},
+    "consul": {"port": 8500, "peer_port": 8300, "executable": "consul"},
+}
 
 
 class Tls(Section):
@@ -57,14 +60,17 @@ class Registry(Section):
     metrics_port: kinds.Port = Field(
         default=2381, description="Port of etcd's metrics; Consul serves its metrics on `port`."
     )
+    executable: kinds.Line = Field(
+        default="etcd", description="The program: a name on PATH, or a path. Default: `etcd` or `consul`."
+    )
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_ports(cls, value: Any) -> Any:
+    def _fill_usual(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
         kind = value.get("kind", "etcd")
-        return (_USUAL_PORTS.get(kind, {}) if isinstance(kind, str) else {}) | value
+        return (_USUAL.get(kind, {}) if isinstance(kind, str) else {}) | value
 
 
 class Auth(Section):

@@ -3,7 +3,7 @@
 import importlib.metadata
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ragrid.errors import RagridError
@@ -63,6 +63,11 @@ LIBRARIES = (
 )
 #: The server inside this wheel is what we test; its disk format and its API are used beyond what it promises.
 PYTHON_PACKAGES = (PythonPackage("chromadb", "1.5.9"),)
+
+
+def programs_of(registry: str, executable: str) -> tuple[Program, ...]:
+    """Return what a grid with this kind of registry runs; `executable` is its program, a name or a path."""
+    return (NGINX, replace(CONSUL if registry == "consul" else ETCD, name=executable), PROMETHEUS, NODE_EXPORTER)
 
 
 def look_at_program(program: Program) -> Finding:

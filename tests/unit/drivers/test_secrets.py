@@ -1,10 +1,12 @@
 """Secrets are made once, privately, and never made anew by accident."""
 
+import json
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
+from ragrid.drivers.local.parts_control import consul_acl
 from ragrid.drivers.local.secrets import SecretStore
 from ragrid.errors import StateError
 from ragrid.system.certificates import RENEW_BEFORE, KeyPair, make_authority, make_leaf, still_serves
@@ -26,6 +28,22 @@ def test_every_secret_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     assert [path.stat().st_mode & 0o777 for path in private] == [0o600] * 4
     assert store.client_secret("admin").read_text() != store.client_secret("reader").read_text()
     assert len(store.client_secret("admin").read_text()) >= 43
+
+
+def test_the_registry_token_is_made_once_and_private(tmp_path: Path) -> None:
+    store = SecretStore(tmp_path)
+    token = store.ensure_registry_token()
+    assert store.ensure_registry_token() == token == store.registry_token.read_text()
+    assert len(token) == 36
+    assert store.registry_token.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("version", "name"),
+    [("1.8.7", "master"), ("1.10.0", "master"), ("1.11.0", "initial_management"), ("unknown", "initial_management")],
+)
+def test_consul_is_given_its_token_by_the_name_that_its_version_knows(version: str, name: str) -> None:
+    assert json.loads(consul_acl("abc", version=version)) == {"acl": {"tokens": {name: "abc", "agent": "abc"}}}
 
 
 def test_a_second_time_changes_nothing(tmp_path: Path) -> None:

@@ -63,6 +63,19 @@ def test_https_targets_are_verified_against_the_given_authority() -> None:
     assert registry["static_configs"][0]["targets"] == ["[::1]:2379"]
 
 
+def test_a_page_with_a_query_and_a_token_is_asked_for_as_that() -> None:
+    consul = ScrapeTarget(
+        part="consul",
+        host="10.0.0.1",
+        port=8500,
+        path="/v1/agent/metrics?format=prometheus",
+        token_file=Path("/s/token"),
+    )
+    (job,) = yaml.safe_load(render_prometheus(config(targets=(consul,)))["prometheus.yml"])["scrape_configs"]
+    assert (job["metrics_path"], job["params"]) == ("/v1/agent/metrics", {"format": ["prometheus"]})
+    assert job["authorization"] == {"credentials_file": "/s/token"}
+
+
 def test_the_order_of_the_targets_changes_no_byte() -> None:
     assert render_prometheus(config()) == render_prometheus(config(targets=TARGETS[::-1]))
 

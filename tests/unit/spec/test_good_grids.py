@@ -83,6 +83,7 @@ def test_an_empty_section_holds_its_defaults() -> None:
 def test_a_registry_has_the_ports_that_it_is_known_for(kind: str, ports: tuple[int, int]) -> None:
     registry = load(f"{MINIMAL}registry: {{kind: {kind}}}\n").registry
     assert (registry.port, registry.peer_port) == ports
+    assert registry.executable == kind
 
 
 def test_two_grids_can_run_side_by_side_since_every_port_is_a_key() -> None:

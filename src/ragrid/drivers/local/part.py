@@ -30,6 +30,8 @@ class Scrape:
     host: str
     port: int
     path: str = "/metrics"
+    #: The file that holds the bearer token which the page asks for.
+    token_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,10 @@ from ragrid.drivers.local.parts_services import python_part_command
 from ragrid.drivers.local.site import SEEDED_CLIENTS, Site
 from ragrid.spec.settings import ClientSeed, ControllerSettings, Listen, TokensSettings, dump_settings
 
+#: The first version that calls `acl.tokens.master` by another name:
+#: https://developer.hashicorp.com/consul/docs/upgrading/upgrade-specific
+_TOKEN_RENAMED = (1, 11)
+
 
 def registry_part(site: Site) -> Part:
     """Return the registry that this host runs."""
@@ -106,7 +110,15 @@ def _etcd(site: Site) -> Part:
     )
 
 
+def consul_acl(token: str, *, version: str) -> bytes:
+    """Return the part of Consul's configuration that holds `token`, which alone may do anything."""
+    numbers = tuple(int(number) for number in version.split(".")[:2] if number.isdecimal())
+    all_mighty = "master" if numbers and numbers < _TOKEN_RENAMED else "initial_management"
+    return json.dumps({"acl": {"tokens": {all_mighty: token, "agent": token}}}, indent=2).encode() + b"\n"
+
+
 def _consul(site: Site) -> Part:
+    """Return Consul: nobody without the token reads or writes anything; no DNS, no UI, no remote execution."""
     registry = site.grid.registry
     servers = [site.grid.address_of(name) for name in registry.on]
     configuration = {
@@ -127,18 +139,27 @@ def _consul(site: Site) -> Part:
         },
         "telemetry": {"prometheus_retention_time": "60s", "disable_hostname": True},
         "disable_update_check": True,
+        "acl": {"enabled": True, "default_policy": "deny", "down_policy": "extend-cache"},
+        "performance": {"raft_multiplier": 1},  # the default is for very small machines, and takes five times as long
+        "log_level": "warn",
     }
     return Part(
         name="consul",
         version=site.programs.version("consul"),
-        command=(str(site.programs.consul), "agent", "-config-file", str(site.layout.etc / "consul.json")),
+        command=(
+            *(str(site.programs.consul), "agent", "-config-file", str(site.layout.etc / "consul.json")),
+            *("-config-file", str(site.secrets.consul_acl)),
+        ),
         ports=(
             site.port("registry.port", registry.port),
             site.port("registry.peer_port", registry.peer_port),
             site.port("registry.gossip_port", registry.gossip_port),
         ),
-        probe=Probe(f"http://{site.address}:{registry.port}/v1/status/leader"),
-        scrape=Scrape(site.address, registry.port, "/v1/agent/metrics?format=prometheus"),
+        # Without a token it is answered with nothing, but only once there is a leader.
+        probe=Probe(f"http://{site.address}:{registry.port}/v1/catalog/nodes"),
+        scrape=Scrape(
+            site.address, registry.port, "/v1/agent/metrics?format=prometheus", token_file=site.secrets.registry_token
+        ),
         files={"etc/consul.json": json.dumps(configuration, indent=2, sort_keys=True).encode() + b"\n"},
         stop_signal="INT",  # leaves the cluster
         priority=10,

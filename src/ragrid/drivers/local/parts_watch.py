@@ -122,6 +122,7 @@ def scrape_target(site: Site, part: Part) -> ScrapeTarget:
         host=part.scrape.host,
         port=part.scrape.port,
         path=part.scrape.path,
+        token_file=part.scrape.token_file,
         instance_id=f"{part.name}-{site.host}",
         speaks_for_others=part.name == "agent",
     )

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from ragrid.drivers.local.layout import open_layout
+from ragrid.drivers.local.parts_control import consul_acl
 from ragrid.drivers.local.parts_relay import KEY_FILE, key_directive
 from ragrid.drivers.local.site import SEEDED_CLIENTS, Site
 from ragrid.errors import StateError
@@ -25,6 +26,9 @@ def prepare(site: Site, clock: Clock, *, say: Callable[[str], None]) -> None:
         (site.layout.run / name).mkdir(mode=0o700, exist_ok=True)
     _ensure_certificates(site, clock)
     site.secrets.ensure_client_secrets(SEEDED_CLIENTS)
+    if site.grid.registry.kind == "consul":
+        acl = consul_acl(site.secrets.ensure_registry_token(), version=site.programs.version("consul"))
+        write_if_changed(site.secrets.consul_acl, acl, mode=PRIVATE)
     for name, reference in sorted(secret_references(site).items()):
         write_if_changed(
             site.secrets.resolved(name), resolve_secret(reference, base=site.source_directory).encode(), mode=PRIVATE

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,22 +33,22 @@ def find_programs(grid: Grid) -> Programs:
     Raises MissingError with the command that installs everything missing at once.
     """
     needed = needed_programs(grid)
-    paths = _paths()
+    paths = _paths(grid)
     missing = [name for name in needed if name not in paths]
     if missing:
         packages = " ".join(PACKAGES[name][0] for name in missing)
         raise MissingError(
             f"{', '.join(missing)}: not installed; run `make up` again, or:"
-            f" sudo apt-get install --no-install-recommends {packages}"
+            f" sudo apt-get install --no-install-recommends {packages}{_elsewhere(grid, missing)}"
         )
     with ThreadPoolExecutor() as pool:
         versions = pool.map(lambda name: _version(name, paths[name]), needed)
     return _programs(paths, tuple(zip(needed, versions, strict=True)))
 
 
-def possible_programs() -> Programs:
+def possible_programs(grid: Grid) -> Programs:
     """Return the paths of all programs as they are here, or as Debian has them; for files that another host runs."""
-    return _programs(_paths(), ())
+    return _programs(_paths(grid), ())
 
 
 def _programs(paths: Mapping[str, Path], versions: tuple[tuple[str, str], ...]) -> Programs:
@@ -64,12 +64,20 @@ def _programs(paths: Mapping[str, Path], versions: tuple[tuple[str, str], ...]) 
     )
 
 
-def _paths() -> dict[str, Path]:
+def _paths(grid: Grid) -> dict[str, Path]:
     paths: dict[str, Path] = {}
     for name in PACKAGES:
         with contextlib.suppress(MissingError):
-            paths[name] = find_program(name)
+            # A supervised process has another working directory than the user who wrote a relative path.
+            paths[name] = find_program(grid.registry.executable if name == grid.registry.kind else name).absolute()
     return paths
+
+
+def _elsewhere(grid: Grid, missing: Sequence[str]) -> str:
+    """Say how to name a registry that is installed where we do not look; Debian 12 has no Consul, for one."""
+    if grid.registry.kind not in missing:
+        return ""
+    return f"; looked for {grid.registry.executable!r}: write the path of another as registry.executable"
 
 
 def _version(name: str, path: Path) -> str:

@@ -1,6 +1,7 @@
 """Secrets of a grid on one machine: made once, 0600 in a 0700 directory, never rendered anywhere else."""
 
 import secrets
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,6 +36,16 @@ class SecretStore:
         """The file that holds the secret of an OAuth client."""
         return self.directory / "clients" / client_id
 
+    @property
+    def registry_token(self) -> Path:
+        """The file that holds Consul's ACL token."""
+        return self.directory / "registry-token"
+
+    @property
+    def consul_acl(self) -> Path:
+        """The part of Consul's configuration that holds the token, and is therefore not rendered."""
+        return self.directory / "consul-acl.json"
+
     def resolved(self, name: str) -> Path:
         """The file that keeps the value of a secret that the grid file refers to."""
         return self.directory / "resolved" / name
@@ -64,6 +75,12 @@ class SecretStore:
         write_atomic(key, pair.key, mode=PRIVATE)
         write_atomic(certificate, pair.certificate, mode=PLAIN)
         return True
+
+    def ensure_registry_token(self) -> str:
+        """Return Consul's ACL token, making it at the first call."""
+        if not self.registry_token.exists():
+            write_atomic(self.registry_token, str(uuid.uuid4()).encode(), mode=PRIVATE)
+        return self.registry_token.read_text(encoding="utf-8")
 
     def ensure_client_secrets(self, client_ids: Sequence[str]) -> None:
         """Make the secret of every client that has none."""

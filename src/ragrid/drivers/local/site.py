@@ -97,7 +97,12 @@ class Site:
         hosts = [self.grid.address_of(name) for name in registry.on]
         if registry.kind == "consul":  # each host's own agent where there is one: that is where its services belong
             near = self.address if self.runs(registry.on) else hosts[0]
-            return RegistryAddress(kind="consul", url=f"http://{near}:{registry.port}", namespace=self.grid.grid)
+            return RegistryAddress(
+                kind="consul",
+                url=f"http://{near}:{registry.port}",
+                namespace=self.grid.grid,
+                token_file=self.secrets.registry_token,
+            )
         return RegistryAddress(
             kind="etcd",
             url=",".join(f"https://{host}:{registry.port}" for host in hosts),
