@@ -31,6 +31,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long the edge waits for a client: for a whole header, and between two pieces of a body."""
+
+    header_s: float = 15.0
+    body_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HealthChecks:
     """How often the edge asks each instance, and how long it waits for the answer."""
 
@@ -64,6 +72,7 @@ class GatewayConfig:
     workers: int = 2
     user: str | None = None
     limits: Limits = field(default_factory=Limits)
+    patience: Patience = field(default_factory=Patience)
     health: HealthChecks = field(default_factory=HealthChecks)
     modules_directory: Path = Path("/usr/lib/nginx/modules")
     #: Debian's lua-cjson, lua-resty-core and lua-resty-lrucache; `?` is the module.

@@ -21,9 +21,18 @@ UPSTREAM_IDLE_S = 4
 UPSTREAM_IDLE_CONNECTIONS = 64
 
 #: Statuses that nginx makes by itself and that the caller gets as problem+json.
-_NGINX_ERRORS = "401 403 404 405 408 413 429 500 502 503 504"
+_NGINX_ERRORS = "401 403 404 405 408 411 413 429 500 501 502 503 504"
 #: Of requests that nginx could not even read: there is no address then, and a named location would need one.
-_NGINX_UNREADABLE = "400 414 494 495 496 497"
+_NGINX_UNREADABLE = "400 414 495 496 497 505"
+
+
+#: Fields of a client's that go no further: those of one connection alone (RFC 9110, section 7.6.1), and what some
+#: servers take for a proxy's word about who calls, from where, and what for. headers.lua strips X-Ragrid-*.
+_STRIPPED = (
+    *("Forwarded", "HTTP2-Settings", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection", "TE", "Upgrade"),
+    *("X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Server", "X-Forwarded-User", "X-HTTP-Method-Override"),
+    *("X-Original-URL", "X-Real-IP", "X-Rewrite-URL"),
+)
 
 
 def render_nginx(config: GatewayConfig) -> dict[str, bytes]:
@@ -122,7 +131,7 @@ def _http_settings(config: GatewayConfig) -> str:
     temporary = "\n".join(
         f"{name}_temp_path {_quoted(run / name)};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
-    limits = config.limits
+    limits, patience = config.limits, config.patience
     return f"""\
 server_tokens off;
 default_type application/octet-stream;
@@ -144,13 +153,14 @@ lua_socket_log_errors off;
 init_by_lua_block {{ edge = require "edge"; edge.init() }}
 init_worker_by_lua_block {{ edge.init_worker() }}
 
-client_header_timeout 15s;
-client_body_timeout 60s;
+client_header_timeout {patience.header_s:g}s;
+client_body_timeout {patience.body_s:g}s;
 send_timeout 60s;
 keepalive_timeout 75s;
 keepalive_requests 100000;
 client_body_buffer_size 256k;
-large_client_header_buffers 4 16k;
+large_client_header_buffers 2 16k; # a token may have 8 KB, and a line must fit into one
+uninitialized_variable_warn off; # what is refused before any Lua runs has no subject, and needs no line for that
 gzip off;
 tcp_nodelay on;
 
@@ -223,6 +233,7 @@ server {{
     add_header X-Request-Id $ragrid_request_id always;
     error_page {_NGINX_ERRORS} @problem;
     error_page {_NGINX_UNREADABLE} /unreadable;
+    error_page 494 =431 /unreadable; # nginx's own number for a header that is too large
     limit_req zone=requests burst={config.limits.burst} nodelay;
     limit_conn concurrent {config.limits.concurrent};
 {_indented(_proxy_settings(), 4)}
@@ -274,6 +285,7 @@ proxy_redirect off;"""
 
 def _service_location(policy: ServicePolicy, prefix: str) -> str:
     authorization = "$http_authorization" if policy.forwards_authorization else '""'
+    stripped = "\n".join(f'proxy_set_header {name} "";' for name in _STRIPPED)
     buffering = "proxy_buffering off;" if policy.is_streaming else "proxy_buffering on;"
     return f"""\
 location ^~ {prefix} {{
@@ -283,7 +295,7 @@ location ^~ {prefix} {{
     proxy_set_header Host $host;
     proxy_set_header Connection "";
     proxy_set_header Authorization {authorization};
-    proxy_set_header Forwarded "";
+{_indented(stripped, 4)}
     proxy_set_header X-Forwarded-For $remote_addr;
     proxy_set_header X-Forwarded-Host $host;
     proxy_set_header X-Forwarded-Proto $scheme;

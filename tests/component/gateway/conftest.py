@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -21,13 +22,14 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from ragrid.gateway.config import EdgeService, GatewayConfig
+from ragrid.gateway.config import EdgeService, GatewayConfig, Tls
 from ragrid.gateway.launch import nginx_command, prepare_for
 from ragrid.gateway.lua import LUA_DIRECTORY
 from ragrid.gateway.render import render_nginx
 from ragrid.gateway.routes import POLICY
 from ragrid.gateway.state import Endpoint, GatewayState, Revocations, ServiceState, dump_state, keys_from_jwks
 from ragrid.identity.roles import BUILTIN_ROLES
+from ragrid.system.certificates import make_authority, make_leaf
 
 ISSUER = "https://edge.test"
 ALL_PERMISSIONS = " ".join(BUILTIN_ROLES["admin"])
@@ -395,3 +397,30 @@ def chroma(ports: Any, tmp_path: Path) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(20)
+
+
+class Leaf:
+    """Certificates for localhost by one authority, written to the same two files again and again."""
+
+    def __init__(self, directory: Path) -> None:
+        self._authority = make_authority("tests", now_s=time.time())
+        self.authority_file = directory / "ca.crt"
+        self.authority_file.write_bytes(self._authority.certificate)
+        self.files = Tls(certificate_file=directory / "edge.crt", key_file=directory / "edge.key")
+        self.renew()
+
+    def renew(self) -> None:
+        """Write a new key and certificate."""
+        pair = make_leaf(self._authority, "edge", ["localhost", "127.0.0.1"], now_s=time.time())
+        self.files.certificate_file.write_bytes(pair.certificate)
+        self.files.key_file.write_bytes(pair.key)
+
+    def trust(self) -> ssl.SSLContext:
+        """What a client that trusts the authority uses."""
+        return ssl.create_default_context(cafile=str(self.authority_file))
+
+
+@pytest.fixture
+def leaf(tmp_path: Path) -> Leaf:
+    """A certificate of an authority, which can be renewed."""
+    return Leaf(tmp_path)

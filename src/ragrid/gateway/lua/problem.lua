@@ -11,14 +11,17 @@ local KNOWN = {
     [404] = { "not-found", "no route leads there" },
     [405] = { "method-not-allowed", "the path does not take this method" },
     [408] = { "request-timeout", "the request did not arrive in time" },
+    [411] = { "length-required", "the request must say how long its body is" },
     [413] = { "content-too-large", "the body is larger than this route takes" },
     [414] = { "uri-too-long", "the address is too long" },
     [429] = { "too-many-requests", "this caller is over its limit; slow down and try again" },
     [431] = { "header-too-large", "the header fields are too large" },
     [500] = { "internal-error", "the gateway failed; its error log has the reason" },
+    [501] = { "not-implemented", "the gateway does not speak this transfer encoding" },
     [502] = { "bad-gateway", "the service behind the gateway did not answer; try again" },
     [503] = { "unavailable", "the service behind the gateway has no running instance; try again" },
     [504] = { "gateway-timeout", "the service behind the gateway did not answer in time" },
+    [505] = { "http-version-not-supported", "the gateway speaks HTTP/1.0, 1.1 and 2" },
 }
 
 -- Statuses that only nginx uses, and what callers are told instead.
