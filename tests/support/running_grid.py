@@ -147,8 +147,10 @@ def running_grid(document: dict[str, Any], *, files: Mapping[str, str] | None = 
         yield grid
     finally:
         grid.cli("down")
+        left = owned.parts_running(grid.state)
         owned.end(lambda: owned.parts_running(grid.state), grace_s=1.0)
         shutil.rmtree(home)
+        assert not left, f"processes that `ragrid down` left: {left}"
 
 
 def eventually(claim: Callable[[], bool], what: str, limit_s: float = 60.0) -> None:

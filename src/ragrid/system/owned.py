@@ -1,15 +1,21 @@
 """Which processes on this machine belong to a part of a grid, and how to end them.
 
-A process belongs to a part when its environment carries the part's mark, or when it holds the part's lock file open
-(nginx overwrites its own environment, but its workers inherit the lock). Both survive the death of the supervisor.
+A process belongs to a part when any of these holds; all of them survive the death of the supervisor:
+
+- its environment carries the part's mark (some programs overwrite their own: nginx, and vLLM's engine);
+- it holds the part's lock file open (nginx's workers inherit it; what Python spawns does not);
+- it is in the process group that the part was started as (vLLM's engine, whose parent was killed).
+
 Only the standard library is used: the launcher runs this before every part.
 """
 
 import contextlib
+import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 #: The environment variable that marks every process of a grid; its value is `<state directory>:<part>`.
@@ -22,13 +28,58 @@ def mark_of(root: Path, part: str) -> str:
     return f"{root}:{part}"
 
 
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """The process that a part was started as, written into its lock file; it leads the part's process group.
+
+    `started` (clock ticks since boot) tells it from a later process with the same number.
+    """
+
+    pid: int
+    started: int
+    session: int
+    command: tuple[str, ...]
+
+    @classmethod
+    def read(cls, lock: Path) -> "Leader | None":
+        """Return what the lock file says, or None when it says nothing that can be read."""
+        try:
+            record = json.loads(lock.read_bytes())
+            pid, started, session = int(record["pid"]), int(record["started"]), int(record["session"])
+            return cls(pid, started, session, tuple(record["command"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    @classmethod
+    def of_this_process(cls, command: Iterable[str]) -> "Leader":
+        """Return what this process, about to become `command`, writes into its lock file."""
+        seen = _stat(os.getpid())
+        if seen is None:
+            raise OSError("/proc/self/stat cannot be read")
+        return cls(os.getpid(), seen.started, seen.session, tuple(command))
+
+    def record(self) -> bytes:
+        """Return the content of the lock file."""
+        return json.dumps(asdict(self)).encode()
+
+    def is_alive(self) -> bool:
+        """Tell whether that very process still runs."""
+        seen = _stat(self.pid)
+        return seen is not None and seen.state != "Z" and seen.started == self.started
+
+    def leads(self, seen: "_Stat") -> bool:
+        """Tell whether a process is in this one's group. A number is not given anew while a group bears it."""
+        return seen.group == self.pid and seen.session == self.session and seen.state != "Z"
+
+
 def parts_running(root: Path) -> dict[int, str]:
     """Return the part of every process of the grid under `root`, by process id, the caller's own id left out."""
     prefix = f"{MARK}={root}:".encode()
-    locks = str(root / "run" / "locks")
+    locks = root / "run" / "locks"
+    leaders = {lock.stem: leader for lock in locks.glob("*.lock") if (leader := Leader.read(lock))}
     found: dict[int, str] = {}
     for pid in _process_ids():
-        part = _marked(pid, prefix) or _holds_lock(pid, locks)
+        part = _marked(pid, prefix) or _holds_lock(pid, str(locks)) or _led(pid, leaders)
         if part:
             found[pid] = part
     return found
@@ -87,11 +138,36 @@ def _holds_lock(pid: int, locks: str) -> str:
     return ""
 
 
-def _is_zombie(pid: int) -> bool:
+def _led(pid: int, leaders: Mapping[str, Leader]) -> str:
+    seen = _stat(pid)
+    if seen is None:
+        return ""
+    for part, leader in leaders.items():
+        if leader.leads(seen) and (leader.is_alive() or _stat(leader.pid) is None):
+            return part
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stat:
+    state: str
+    group: int
+    session: int
+    started: int
+
+
+def _stat(pid: int) -> _Stat | None:
+    """Return what /proc/PID/stat says (proc(5)), or None when the process is gone."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return True
+        return None
+    return _Stat(fields[0], int(fields[2]), int(fields[3]), int(fields[19]))
+
+
+def _is_zombie(pid: int) -> bool:
+    seen = _stat(pid)
+    return seen is None or seen.state == "Z"
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

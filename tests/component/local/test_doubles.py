@@ -20,8 +20,15 @@ from ragrid.drivers.local.supervisor import render_program
 from ragrid.plan.steps import Action, Step
 from ragrid.system import owned
 
-#: A part with a child of its own, as nginx has workers; the child ignores SIGTERM, as a hung worker would.
-PARENT = "import os,signal,time; os.fork() or signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(120)"
+#: A part with two children: one that ignores SIGTERM, as a hung worker of nginx would, and one that has neither the
+#: part's environment nor its lock, as vLLM's engine has.
+PARENT = (
+    "import os,signal,subprocess,sys,time;"
+    "subprocess.Popen(['sleep', '120'], env={}, close_fds=True);"
+    "os.fork() or signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    "time.sleep(120)"
+)
+PROCESSES = 3
 
 
 @pytest.fixture
@@ -40,7 +47,7 @@ def driver() -> Iterator[LocalDriver]:
     try:
         local.start_supervisor()
         local.run(Step(Action.START, "part", part.revision))
-        eventually(lambda: census(local) == {SUPERVISOR: 1, "part": 2})
+        eventually(lambda: census(local) == {SUPERVISOR: 1, "part": PROCESSES})
         yield local
     finally:
         local.stop()
@@ -65,7 +72,7 @@ def eventually(claim: Callable[[], bool], limit_s: float = 20.0) -> None:
 def test_a_part_that_dies_is_started_again_and_its_children_are_ended(driver: LocalDriver) -> None:
     before = pids(driver, "part")
     os.kill(min(before), signal.SIGKILL)
-    eventually(lambda: census(driver)["part"] == 2 and not before & pids(driver, "part"))
+    eventually(lambda: census(driver)["part"] == PROCESSES and not before & pids(driver, "part"))
 
 
 def test_a_killed_supervisor_leaves_the_parts_running_and_its_successor_adopts_them(driver: LocalDriver) -> None:
@@ -76,9 +83,9 @@ def test_a_killed_supervisor_leaves_the_parts_running_and_its_successor_adopts_t
         eventually(lambda: census(driver)[SUPERVISOR] == 0)
         assert before <= pids(driver, "part")
         assert driver.start_supervisor()
-        eventually(lambda: before < pids(driver, "part") and census(driver) == {SUPERVISOR: 1, "part": 3})
+        eventually(lambda: before < pids(driver, "part") and census(driver) == {SUPERVISOR: 1, "part": PROCESSES + 1})
     os.kill(min(before), signal.SIGKILL)
-    eventually(lambda: not before & pids(driver, "part") and census(driver) == {SUPERVISOR: 1, "part": 2})
+    eventually(lambda: not before & pids(driver, "part") and census(driver) == {SUPERVISOR: 1, "part": PROCESSES})
 
 
 def test_an_adopted_part_is_stopped_like_any_other(driver: LocalDriver) -> None:
@@ -86,7 +93,7 @@ def test_an_adopted_part_is_stopped_like_any_other(driver: LocalDriver) -> None:
     os.kill(supervisor, signal.SIGKILL)
     eventually(lambda: census(driver)[SUPERVISOR] == 0)
     driver.start_supervisor()
-    eventually(lambda: census(driver)["part"] == 3)
+    eventually(lambda: census(driver)["part"] == PROCESSES + 1)
     driver.run(Step(Action.STOP, "part"))
     assert census(driver) == {SUPERVISOR: 1}
 
@@ -101,7 +108,7 @@ def test_a_part_of_another_command_is_ended_and_not_adopted(driver: LocalDriver)
     program = driver.layout.etc / "programs" / "part.conf"
     program.write_bytes(render_program(driver.layout, changed, Path(sys.executable)))
     successor.start_supervisor()
-    eventually(lambda: not before & pids(driver, "part") and census(driver) == {SUPERVISOR: 1, "part": 2})
+    eventually(lambda: not before & pids(driver, "part") and census(driver) == {SUPERVISOR: 1, "part": PROCESSES})
 
 
 def test_a_second_start_of_the_supervisor_is_no_second_supervisor(driver: LocalDriver) -> None:

@@ -10,7 +10,6 @@ Then a kernel lock is taken that every process of the part inherits, and this pr
 """
 
 import fcntl
-import json
 import os
 import select
 import signal
@@ -49,8 +48,10 @@ def main(arguments: list[str]) -> NoReturn:
     handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
     if not _locked(handle):
         sys.exit(f"launch: {part}: {lock} is still held; not starting a double")
+    if os.getpgrp() != os.getpid():
+        os.setpgrp()
     os.ftruncate(handle, 0)
-    os.write(handle, json.dumps({"pid": os.getpid(), "command": command}).encode())
+    os.write(handle, owned.Leader.of_this_process(command).record())
     os.set_inheritable(handle, True)
     os.environ[owned.MARK] = owned.mark_of(root, part)
     os.execvp(command[0], command)  # noqa: S606 - no shell is the point; the tuple was built by parts.py
@@ -66,13 +67,8 @@ def _write_to_log(log: Path) -> None:
 
 def _running_leader(lock: Path, command: list[str]) -> int | None:
     """Return the process that the part's last life began with, when it still runs on the same command."""
-    try:
-        record = json.loads(lock.read_bytes())
-        pid, recorded = int(record["pid"]), record["command"]
-        held = os.fsencode(lock) in {os.fsencode(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return pid if held and recorded == command else None
+    leader = owned.Leader.read(lock)
+    return leader.pid if leader and leader.is_alive() and leader.command == tuple(command) else None
 
 
 def _adopt(root: Path, part: str, leader: int | None) -> None:
