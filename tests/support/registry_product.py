@@ -34,6 +34,13 @@ class Product:
         kind: Literal["etcd", "consul"] = "etcd" if self.kind == "etcd" else "consul"
         return RegistryAddress(kind=kind, url=url or self.server.url, namespace=namespace or self.namespace)
 
+    def start_anew(self) -> None:
+        """Make the registry lose everything, and its index start anew."""
+        if self.server is None:
+            self._memory.lose_everything()
+        else:
+            self.server.start_anew()
+
     @contextlib.contextmanager
     def taken_away(self, signal_number: int) -> Iterator[None]:
         """Make the registry unreachable by a signal while the block runs; memory has a switch for it."""

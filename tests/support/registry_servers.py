@@ -46,16 +46,27 @@ def free_ports(count: int) -> list[int]:
 class Server:
     """One server process that can be killed, hung and brought back on the same ports with its data."""
 
-    def __init__(self, command: list[str], url: str, log: Path, is_ready: Callable[[str], bool]) -> None:
+    def __init__(
+        self, command: list[str], url: str, log: Path, is_ready: Callable[[str], bool], *, data: Path | None = None
+    ) -> None:
         self.command = command
+        self.data = data
         self.url = url
         self._log = log
         self._is_ready = is_ready
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        self.launch()
+        self.await_ready()
+
+    def launch(self) -> None:
+        """Start the process; a member of several is ready only once most of them run."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    def await_ready(self) -> None:
+        assert self._process is not None
         deadline = time.monotonic() + START_S
         while not self._is_ready(self.url):
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -79,6 +90,20 @@ class Server:
             self._process = None
             yield
             self.start()
+
+    def kill(self) -> None:
+        """End the process at once; `start` or `launch` brings it back with its data."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(timeout=10)
+        self._process = None
+
+    def start_anew(self) -> None:
+        """Kill the process and bring it back with nothing; what has no folder keeps nothing anyway."""
+        self.kill()
+        if self.data is not None:
+            shutil.rmtree(self.data)
+        self.start()
 
     def stop(self) -> None:
         """End the process, however it is; calling it again is no error."""
@@ -146,7 +171,35 @@ def etcd_server(directory: Path, tls: TlsFiles | None = None) -> Server:
     def is_ready(address: str) -> bool:
         return _answers(address, "/health", verify=verify) == '{"health":"true"}'
 
-    return Server(command, url, directory / "etcd.log", is_ready)
+    return Server(command, url, directory / "etcd.log", is_ready, data=directory / "etcd")
+
+
+def etcd_members(directory: Path, count: int = 3) -> list[Server]:
+    """Several real etcd servers of one cluster, not started yet: launch all, then wait for each."""
+    program = shutil.which("etcd")
+    if program is None:
+        missing("etcd is not installed: sudo apt-get install --no-install-recommends etcd-server")
+    clients, peers = (tuple(f"http://127.0.0.1:{port}" for port in free_ports(count)) for _ in range(2))
+    cluster = ",".join(f"member{number}={url}" for number, url in enumerate(peers))
+
+    def is_ready(address: str) -> bool:
+        return _answers(address, "/health") == '{"health":"true"}'
+
+    return [
+        Server(
+            [
+                str(program), "--name", f"member{number}", "--data-dir", str(directory / f"member{number}"),
+                "--listen-client-urls", client, "--advertise-client-urls", client,
+                "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+                "--initial-cluster", cluster, "--log-level", "error",
+            ],
+            client,
+            directory / f"member{number}.log",
+            is_ready,
+            data=directory / f"member{number}",
+        )
+        for number, (client, peer) in enumerate(zip(clients, peers, strict=True))
+    ]  # fmt: skip
 
 
 def consul_program() -> Path:

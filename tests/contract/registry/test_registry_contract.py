@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import random
 import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from ragrid.errors import ConflictError, LeaseLostError, UnreachableError, UsageError
+from ragrid.registry.confirm import CONFIRM_S, ConfirmedView, observe
 from ragrid.registry.protocol import Instance, Registry, Snapshot
 from support.registry_product import Product
 
@@ -336,6 +338,75 @@ async def test_three_hundred_instances_with_changes_end_as_exactly_the_wanted_se
         expected = tuple(sorted(wanted.values(), key=lambda one: (one.service, one.instance_id)))
         assert (await registry.list()).instances == expected, f"seed {seed}"
         await watched_until(seen, expected)
+
+
+async def test_registry_that_comes_back_empty_has_its_leases_ended_and_its_watches_told(
+    product: Product, registry: Registry
+) -> None:
+    """Consul without its data, etcd on a new disk: the index goes backwards, and nobody waits for the old one."""
+    leases = await in_batches([registry.register(instance(number), ttl_s=60) for number in range(1, 41)])
+    last = await registry.list()
+    product.start_anew()
+    async with watching(registry, last.index) as seen:
+        assert (await next_of(seen)).instances == ()
+        present = await registry.list()
+        assert present.index < last.index
+        for lease in leases[:2]:
+            with pytest.raises(LeaseLostError):
+                await registry.renew(lease)
+        await registry.deregister(leases[0])
+        await registry.register(instance(1), ttl_s=60)
+        await watched_until(seen, (instance(1),))
+
+
+async def test_an_empty_answer_is_not_believed_until_it_has_been_given_for_long_enough(
+    product: Product, registry: Registry
+) -> None:
+    """The answer is a real one, of each product after it lost everything; only the clock is ours."""
+    await registry.register(instance(1), ttl_s=60)
+    full = await registry.list()
+    view = observe(ConfirmedView(), full, now_s=0.0)
+    product.start_anew()
+    empty = await registry.list()
+    assert empty.instances == ()
+    view = observe(view, empty, now_s=1.0)
+    assert view.instances == full.instances
+    view = observe(view, empty, now_s=CONFIRM_S)  # not yet: the first empty answer came at 1 s
+    assert view.instances == full.instances
+    await registry.register(instance(2), ttl_s=60)  # somebody is back: believed at once
+    assert observe(view, await registry.list(), now_s=CONFIRM_S + 0.5).instances == (instance(2),)
+    assert observe(view, empty, now_s=CONFIRM_S + 1.0).instances == ()
+
+
+async def test_thousand_services_with_ten_changes_a_second_end_as_exactly_the_wanted_set(
+    product: Product, registry: Registry, record_property: Callable[[str, object], None]
+) -> None:
+    """For ten seconds: new ports, departures and returns, watched from another client all the while."""
+    seed = random.randrange(1_000_000)
+    chance = random.Random(seed)
+    wanted = {number: instance(1, service=f"service-{number:04}") for number in range(1000)}
+    began_s = time.monotonic()
+    leases = dict(enumerate(await in_batches([registry.register(one, ttl_s=120) for one in wanted.values()])))
+    registered_s = time.monotonic() - began_s
+    watcher = product.open()
+    async with watching(watcher, (await registry.list()).index) as seen:
+        began_s = time.monotonic()
+        for turn in range(100):
+            await asyncio.sleep(max(0.0, began_s + turn / 10 - time.monotonic()))
+            number = chance.randrange(1000)
+            if number in wanted and chance.random() < 0.5:
+                await registry.deregister(leases[number])
+                del wanted[number]
+            else:
+                wanted[number] = instance(1, service=f"service-{number:04}", port=10_000 + turn)
+                leases[number] = await registry.register(wanted[number], ttl_s=120)
+        changed_s = time.monotonic() - began_s
+        await watched_until(seen, tuple(wanted[number] for number in sorted(wanted)))
+        settled_s = time.monotonic() - began_s - changed_s
+    assert (await registry.list()).instances == tuple(wanted[number] for number in sorted(wanted)), f"seed {seed}"
+    await watcher.close()
+    for name, value in (("registered_s", registered_s), ("changed_s", changed_s), ("settled_s", settled_s)):
+        record_property(name, round(value, 3))
 
 
 async def in_batches(calls: Sequence[Awaitable[T]]) -> list[T]:
