@@ -230,6 +230,7 @@ server {{
     set $ragrid_subject "";
     set $ragrid_peer "";
     set $ragrid_request_id "";
+    set $ragrid_aside "";
     add_header X-Request-Id $ragrid_request_id always;
     error_page {_NGINX_ERRORS} @problem;
     error_page {_NGINX_UNREADABLE} /unreadable;
@@ -300,7 +301,10 @@ location ^~ {prefix} {{
     proxy_set_header X-Forwarded-Host $host;
     proxy_set_header X-Forwarded-Proto $scheme;
     proxy_set_header X-Request-Id $ragrid_request_id;
-    rewrite_by_lua_block {{ edge.rewrite("{policy.name}") }}
+    set_by_lua_block $ragrid_request_id {{ return edge.decide("{policy.name}") }}
+    if ($ragrid_aside) {{
+        rewrite_by_lua_block {{ edge.aside("{policy.name}") }}
+    }}
     log_by_lua_block {{ edge.log("{policy.name}") }}
     proxy_pass http://instances;
 }}"""

@@ -1,13 +1,15 @@
 """What the edge costs: the same load, in turns, through a plain nginx proxy and through the edge as it is rendered.
 
-Both proxies run in temporary folders with the same number of workers, over one upstream that answers 1 KB of JSON, and
-both write a buffered access log. The edge does all it does in production: ES256 tokens (several, in turn), scope and
-role, revocation, limits, balancing, health checks, metrics.
+Both proxies run in temporary folders with the same number of workers, over one upstream that answers 1 KB of JSON. Both
+send on the same header fields and write the same access log, which the plain one takes from the edge's rendered file
+(with fixed text for what it cannot know). The edge does all it does in production: ES256 tokens (several, in turn),
+scope and role, revocation, limits, balancing, health checks, metrics.
 """
 
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import statistics
@@ -34,7 +36,7 @@ from ragrid.identity.roles import BUILTIN_ROLES
 from ragrid.system.process import find_program, run
 
 ISSUER = "https://bench.test"
-PATH = "/memory/v1/collections/bench/records/1"
+PATH = "/memory/v1/records/bench"
 CONNECTIONS = 32
 WORKERS = 2
 TOKENS = 50
@@ -157,9 +159,9 @@ def _arena() -> Iterator[_Arena]:
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         upstream, plain, edge, metrics = _free_ports(4)
         _start_upstream(stack, directory / "upstream", upstream)
-        plain_proxy = _start_plain(stack, directory / "plain", port=plain, upstream=upstream)
         key = ECKey.generate_key("P-256", {"alg": "ES256"}, auto_kid=True)
         config = _edge_config(directory / "edge", port=edge, metrics_port=metrics)
+        plain_proxy = _start_plain(stack, directory / "plain", edge=config, port=plain, upstream=upstream)
         edge_proxy = _start_edge(stack, config, _state(key, upstream))
         script = directory / "tokens.lua"
         script.write_text(_wrk_script(key))
@@ -178,10 +180,14 @@ def _start_upstream(stack: contextlib.ExitStack, directory: Path, port: int) -> 
     _start(stack, directory, {"nginx.conf": _nginx_conf(directory, server, workers=1).encode()}, port)
 
 
-def _start_plain(stack: contextlib.ExitStack, directory: Path, *, port: int, upstream: int) -> _Proxy:
+def _start_plain(
+    stack: contextlib.ExitStack, directory: Path, *, edge: GatewayConfig, port: int, upstream: int
+) -> _Proxy:
+    log_format, fields = _shared_with_plain(render_nginx(edge)["nginx.conf"].decode())
     server = f"""\
+    log_format same {log_format};
     keepalive_requests 100000;
-    access_log {directory}/access.log combined buffer=64k flush=1s;
+    access_log {directory}/access.log same buffer=64k flush=1s;
     upstream backend {{
         server 127.0.0.1:{upstream};
         keepalive 64;
@@ -192,12 +198,22 @@ def _start_plain(stack: contextlib.ExitStack, directory: Path, *, port: int, ups
         listen 127.0.0.1:{port};
         location / {{
             proxy_http_version 1.1;
-            proxy_set_header Connection "";
+            {fields}
             proxy_pass http://backend;
         }}
     }}"""
     conf = _nginx_conf(directory, server, workers=WORKERS)
     return _Proxy("plain", port, _start(stack, directory, {"nginx.conf": conf.encode()}, port))
+
+
+def _shared_with_plain(edge_conf: str) -> tuple[str, str]:
+    """Return the log format and the header fields of a rendered edge, as a proxy without Lua can have them."""
+    found = re.search(r"log_format edge (.*?);\n", edge_conf, re.DOTALL)
+    if found is None:
+        raise RagridError("bench: the rendered edge has no access log; nothing to compare with")
+    log_format = re.sub(r"\$ragrid_[a-z_]+", "0123456789abcdef", found[1])
+    lines = re.findall(r"proxy_set_header [^\n]*;", edge_conf)
+    return log_format, "\n".join(dict.fromkeys(line for line in lines if "$ragrid" not in line and "Auth" not in line))
 
 
 def _start_edge(stack: contextlib.ExitStack, config: GatewayConfig, state: GatewayState) -> _Proxy:

@@ -4,6 +4,7 @@ import collections
 import concurrent.futures
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import msgspec
 import pytest
 
 from ragrid.gateway.config import EdgeService, Limits
+from ragrid.gateway.lua import LUA_DIRECTORY
 from ragrid.gateway.routes import POLICY
 from ragrid.gateway.state import ServiceState, dump_state
 from ragrid.system.process import run
@@ -396,6 +398,24 @@ def test_a_caller_over_its_limit_is_429(edges: Any, backends: Any, endpoint: Any
     refused = next(one for one in answers if one.status_code == 429)
     assert (refused.json()["code"], refused.headers["retry-after"]) == ("too-many-requests", "1")
     assert httpx.get(edge.url + READ, headers=grace).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "place", ["local function answer_to(service_name, context)", "function _M.decide(service_name)"]
+)
+def test_a_fault_in_the_lua_lets_nothing_through(
+    edges: Any, backends: Any, endpoint: Any, short_directory: Path, place: str
+) -> None:
+    lua = short_directory / "lua"
+    shutil.copytree(LUA_DIRECTORY, lua)
+    source = (lua / "edge.lua").read_text()
+    assert place in source
+    (lua / "edge.lua").write_text(source.replace(place, f"{place} error('on purpose')"))
+    edge, backend = edges(lua_directory=lua), backends()
+    edge.push({"memory": [endpoint(backend.port)]})
+    answer = httpx.get(edge.url + READ, headers=edge.signer.bearer())
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal-error")
+    assert not backend.seen()
 
 
 def test_every_service_has_a_policy_and_a_place(module_edge: Any) -> None:

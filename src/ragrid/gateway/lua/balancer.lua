@@ -142,6 +142,9 @@ end
 function _M.balance()
     local context = ngx.ctx
     local pool, route = context.pool, context.route
+    if not pool then
+        return ngx.exit(ngx.ERROR) -- nothing goes on that decide() has not let through, whatever went wrong there
+    end
     local available = pool.available
     local tried = context.tried
     if context.address then
@@ -168,7 +171,7 @@ function _M.balance()
     context.address = endpoint.address
     if #available > 1 then
         count(endpoint.address, 1)
-        context.counted = true
+        context.counted = endpoint.address
         ngx.var.ragrid_peer = endpoint.address -- outlives ngx.ctx when nginx redirects to its error page
     end
     if route.read_timeout_s then -- else what nginx.conf says holds

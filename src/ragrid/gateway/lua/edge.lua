@@ -20,7 +20,7 @@ int getppid(void);
 local _M = {}
 
 local ngx = ngx
-local find, sub = string.find, string.sub
+local byte, find, sub = string.byte, string.find, string.sub
 local get_method = ngx.req.get_method
 local settings -- policy.json
 local prefix, counter = "", 0
@@ -43,8 +43,10 @@ end
 
 -- In the master, before there are workers.
 function _M.init()
-    -- a whole phase must fit into one trace; the limits are those that OpenResty's own LuaJIT ships with, Debian's are lower
-    require("jit.opt").start("maxtrace=8000", "maxrecord=8000", "minstitch=3", "maxmcode=40960")
+    -- A whole phase must fit into one trace. The limits on traces are those of OpenResty's own builds, Debian's are lower;
+    -- a trace of `decide` has about 1,000 constants, where LuaJIT gives up at 500 and interprets: 8,000 instructions more.
+    require("jit.opt").start("maxtrace=8000", "maxrecord=8000", "maxirconst=8000", "maxsnap=2000", "minstitch=3",
+        "maxmcode=40960")
     local path = ngx.config.prefix() .. "policy.json"
     local file = assert(io.open(path, "rb"))
     settings = assert(cjson.decode(file:read("*a")))
@@ -75,159 +77,204 @@ local function decoded_path()
     return ngx.var.uri
 end
 
-local function refuse_route(service, status, allowed)
-    metrics.add("gateway_refused_total", 'service="' .. service .. '",reason="' .. status .. '"')
-    if status == 400 then
-        return problem.send(400, "ambiguous-path", "the path holds an encoded separator, a dot segment, a double slash or a control character")
-    elseif status == 404 then
-        return problem.send(404, "not-found", "no route leads there")
-    end
-    return problem.send(405, "method-not-allowed", "the path does not take this method", { Allow = allowed })
+local function count_refusal(service, reason)
+    metrics.add("gateway_refused_total", 'service="' .. service .. '",reason="' .. reason .. '"')
 end
 
-local function refuse_token(service, reason, was_sent)
-    metrics.add("gateway_refused_total", 'service="' .. service .. '",reason="401"')
+local function route_refusal(service, status, allowed)
+    count_refusal(service, status)
+    if status == 400 then
+        return problem.new(400, "ambiguous-path", "the path holds an encoded separator, a dot segment, a double slash or a control character")
+    elseif status == 404 then
+        return problem.new(404, "not-found", "no route leads there")
+    end
+    return problem.new(405, "method-not-allowed", "the path does not take this method", { Allow = allowed })
+end
+
+local function token_refusal(service, reason, was_sent)
+    count_refusal(service, "401")
     ngx.log(ngx.INFO, "token refused: ", reason)
     return problem.unauthorized(reason, was_sent)
 end
 
-local function refuse_permission(service, permission)
-    metrics.add("gateway_refused_total", 'service="' .. service .. '",reason="403"')
-    return problem.forbidden(permission)
+-- What scope and roles allow together changes only with the roles, so it is worked out once for each table of roles.
+local function is_permitted(caller, permission, roles)
+    if caller.roles_seen ~= roles then
+        caller.roles_seen, caller.permitted = roles, {}
+    end
+    local permitted = caller.permitted[permission]
+    if permitted == nil then
+        permitted = policy.is_permitted(caller, permission, roles)
+        caller.permitted[permission] = permitted
+    end
+    return permitted
 end
 
--- Returns the caller when it may use `route`; else the request has been answered.
+-- Returns the caller when it may use `route`; else nil and the answer.
 local function authorize(service, route, tenant, view)
     local authorization = ngx.var.http_authorization
     if not authorization then
-        return refuse_token(service, "an access token is needed: Authorization: Bearer ...", false)
+        return nil, token_refusal(service, "an access token is needed: Authorization: Bearer ...", false)
     end
     local caller, fault = jwt.caller(authorization, view.keys, settings.issuer)
     fault = fault or policy.token_fault(caller, service, view.revoked, ngx.now())
     if fault then
-        return refuse_token(service, fault, true)
+        return nil, token_refusal(service, fault, true)
     end
-    -- what scope and roles allow together changes only with the roles, so it is worked out once for each table of roles
-    if caller.roles_seen ~= view.roles then
-        caller.roles_seen, caller.permitted = view.roles, {}
-    end
-    local permitted = caller.permitted[route.permission]
-    if permitted == nil then
-        permitted = policy.is_permitted(caller, route.permission, view.roles)
-        caller.permitted[route.permission] = permitted
-    end
-    if not permitted then
-        return refuse_permission(service, route.permission)
+    if not is_permitted(caller, route.permission, view.roles) then
+        count_refusal(service, "403")
+        return nil, problem.forbidden(route.permission)
     end
     if tenant and tenant ~= caller.tenant then
-        metrics.add("gateway_refused_total", 'service="' .. service .. '",reason="tenant"')
-        return problem.send(403, "wrong-tenant", "the path names a tenant that is not the token's")
+        count_refusal(service, "tenant")
+        return nil, problem.new(403, "wrong-tenant", "the path names a tenant that is not the token's")
     end
     return caller
 end
 
--- Also in ChromaDB's own words, so that its client raises what it raises without a gateway.
-local function refuse_collection(service, owned, why)
-    if owned == nil then
-        ngx.log(ngx.WARN, "nobody could say whose a collection is: ", why)
-        return problem.send(503, "unavailable", "no instance of " .. service .. " could say whose the collection is; try again",
-            { ["Retry-After"] = "1" })
-    end
-    metrics.add("gateway_refused_total", 'service="' .. service .. '",reason="collection"')
-    local detail = "the tenant has no collection with this id in this database"
-    return problem.send(404, "collection-not-found", detail, nil, { error = "NotFoundError", message = detail })
+local function identity(caller)
+    return problem.plain { user_id = caller.subject, tenant = caller.tenant, databases = { "default_database" } }
 end
 
-local function send_identity(caller)
-    ngx.header["Content-Type"] = "application/json"
-    ngx.header["Cache-Control"] = "no-store"
-    ngx.say(cjson.encode { user_id = caller.subject, tenant = caller.tenant, databases = { "default_database" } })
-    return ngx.exit(ngx.HTTP_OK)
-end
-
--- rewrite_by_lua of a service's locations.
-function _M.rewrite(service_name)
+-- Returns nil when the request may go on to an instance of `context.pool`, or `context.asks` once the collection in the
+-- path has proved to be the tenant's; else what the edge answers by itself.
+local function answer_to(service_name, context)
     local var = ngx.var
-    local service = policy.service(service_name)
-    var.ragrid_request_id = next_request_id()
     local method = get_method()
-    local found, status, allowed = policy.find(service, method, path_of(var.request_uri), decoded_path)
+    local found, status, allowed = policy.find(policy.service(service_name), method, path_of(var.request_uri), decoded_path)
     if not found then
-        return refuse_route(service_name, status, allowed)
+        return route_refusal(service_name, status, allowed)
     end
     local route = found.route
+    context.found, context.route = found, route
     var.ragrid_route = route.name
     metrics.began(service_name)
     local view = state.view(balancer.update)
     if not view then
-        return problem.send(503, "no-state", "the gateway has not been told about any service yet; try again",
+        return problem.new(503, "no-state", "the gateway has not been told about any service yet; try again",
             { ["Retry-After"] = "1" })
     end
     if route.permission then
-        local caller = authorize(service_name, route, found.tenant, view)
+        local caller, answer = authorize(service_name, route, found.tenant, view)
         if not caller then
-            return
+            return answer
         end
         var.ragrid_subject = caller.subject
         if route.answer == "identity" then
-            return send_identity(caller)
+            return identity(caller)
         end
     else
         var.ragrid_subject = var.remote_addr
     end
     if method ~= "GET" and (tonumber(var.http_content_length) or 0) > route.body_limit_bytes then
-        return problem.send(413, "content-too-large", "this route takes at most " .. route.body_limit_bytes .. " bytes",
+        return problem.new(413, "content-too-large", "this route takes at most " .. route.body_limit_bytes .. " bytes",
             nil, { limit_bytes = route.body_limit_bytes })
     end
     local pool = balancer.pool(service_name)
     if not pool then
-        return problem.send(503, "unavailable", "no instance of " .. service_name .. " is registered; try again",
+        return problem.new(503, "unavailable", "no instance of " .. service_name .. " is registered; try again",
             { ["Retry-After"] = "1" })
     end
-    if route.owned and not found.is_owned then
-        local owned, why = collections.belongs(pool, found)
-        if not owned then
-            return refuse_collection(service_name, owned, why)
-        end
-        found.is_owned = true -- `found` is kept for this path, and the path names tenant and collection
-    end
     headers.strip()
+    if route.owned and not found.is_owned then
+        context.asks = pool
+    else
+        context.pool = pool
+    end
+    return nil
+end
+
+-- Returns nil when the collection in the path is the tenant's. A refusal is also in ChromaDB's own words, so that its
+-- client raises what it raises without a gateway.
+local function collection_refusal(service, context)
+    local found = context.found
+    local owned, why = collections.belongs(context.asks, found)
+    if owned then
+        found.is_owned = true -- `found` is kept for this path, and the path names tenant and collection
+        context.pool = context.asks
+        return nil
+    elseif owned == nil then
+        ngx.log(ngx.WARN, "nobody could say whose a collection is: ", why)
+        return problem.new(503, "unavailable", "no instance of " .. service .. " could say whose the collection is; try again",
+            { ["Retry-After"] = "1" })
+    end
+    count_refusal(service, "collection")
+    local detail = "the tenant has no collection with this id in this database"
+    return problem.new(404, "collection-not-found", detail, nil, { error = "NotFoundError", message = detail })
+end
+
+-- set_by_lua of a service's locations: decides, and returns the id of the request. (rewrite_by_lua could answer by itself
+-- and ask others, and costs a coroutine for each request; `aside` is that, for those that need it: $ragrid_aside.)
+function _M.decide(service_name)
+    -- pool: without it, balance() refuses; address: where the request was sent last; counted: the same, if it is counted
+    local context = {
+        found = false, route = false, answer = false, asks = false, pool = false, address = false, counted = false,
+    }
+    ngx.ctx = context
+    local answer = answer_to(service_name, context)
+    if answer then
+        context.answer = answer
+        ngx.var.ragrid_aside = "answer"
+    elseif context.asks then
+        ngx.var.ragrid_aside = "ask"
+    end
+    return next_request_id()
+end
+
+-- rewrite_by_lua of the requests that `decide` set aside.
+function _M.aside(service_name)
     local context = ngx.ctx
-    context.route, context.pool = route, pool
+    local answer = context.answer or collection_refusal(service_name, context)
+    if answer then
+        return problem.send(answer)
+    end
 end
 
 -- rewrite_by_lua of everything that no service has.
 function _M.rewrite_unknown()
     ngx.var.ragrid_request_id = next_request_id()
-    return refuse_route("none", 404)
+    return problem.send(route_refusal("none", 404))
 end
 
 function _M.balance()
     return balancer.balance()
 end
 
--- The last figure of a list like "0.001, 0.002 : -".
+-- nginx writes times as "1.234", and for several tries as "0.001, 0.002 : -", of which the last figure counts. The usual
+-- form is read digit by digit: tonumber() costs 1,500 instructions more.
 local function last_seconds(text)
-    return text and (tonumber(text) or tonumber(text:match("([%d.]+)%D*$")))
+    if #text == 5 then
+        local first, dot, second, third, fourth = byte(text, 1, 5)
+        if dot == 46 then
+            return first - 48 + ((second - 48) * 100 + (third - 48) * 10 + fourth - 48) / 1000
+        end
+    end
+    return tonumber(text:match("([%d.]+)%D*$"))
 end
 
 function _M.log(service_name)
     local var = ngx.var
-    local route = var.ragrid_route
-    if route ~= "" then
+    local context = ngx.ctx
+    local route, peer = context.route, context.counted
+    if route then
+        route = route.name
+    else -- nginx went on to another location, and forgets the context on the way
+        route, peer = var.ragrid_route, var.ragrid_peer
+        route, peer = route ~= "" and route, peer ~= "" and peer
+    end
+    if route then
         metrics.ended(service_name)
     end
-    local peer = var.ragrid_peer
-    if peer ~= "" then
+    if peer then
         balancer.release(peer)
     end
     local status = ngx.status
     local header_time = var.upstream_header_time
-    if status >= 502 and header_time and find(header_time, "-", 1, true) and peer ~= "" then
+    if peer and status >= 502 and header_time and find(header_time, "-", 1, true) then
         health.eject(peer, 2)
     end
-    metrics.record(service_name, route ~= "" and route or "none", get_method(), status,
-        ngx.now() - ngx.req.start_time(), last_seconds(header_time))
+    metrics.record(service_name, route or "none", get_method(), status,
+        ngx.now() - ngx.req.start_time(), header_time and last_seconds(header_time))
 end
 
 -- The private metrics port.

@@ -27,24 +27,37 @@ local KNOWN = {
 -- Statuses that only nginx uses, and what callers are told instead.
 local NGINX_ONLY = { [494] = 431, [495] = 400, [496] = 400, [497] = 400, [499] = 400 }
 
--- Answers the current request and ends it. `members` are added at the top level of the object.
-function _M.send(status, code, detail, headers, members)
-    ngx.status = status
-    ngx.header["Content-Type"] = "application/problem+json"
-    ngx.header["Cache-Control"] = "no-store"
-    for name, value in pairs(headers or {}) do
-        ngx.header[name] = value
-    end
+-- Returns a refusal; `members` are added at the top level of its object.
+function _M.new(status, code, detail, headers, members)
     local body = {
         type = "urn:ragrid:problem:" .. code,
         title = (code:gsub("-", " ")),
         status = status,
         detail = detail,
         code = code,
-        request_id = ngx.var.ragrid_request_id,
     }
     for name, value in pairs(members or {}) do
         body[name] = value
+    end
+    return { status = status, headers = headers, body = body }
+end
+
+-- Returns an answer that is no refusal.
+function _M.plain(body)
+    return { status = 200, body = body }
+end
+
+-- Answers the current request with what `new` or `plain` returned, and ends it.
+function _M.send(answer)
+    local body = answer.body
+    ngx.status = answer.status
+    ngx.header["Content-Type"] = body.code and "application/problem+json" or "application/json"
+    ngx.header["Cache-Control"] = "no-store"
+    for name, value in pairs(answer.headers or {}) do
+        ngx.header[name] = value
+    end
+    if body.code then
+        body.request_id = ngx.var.ragrid_request_id
     end
     local text = cjson.encode(body) .. "\n"
     ngx.header["Content-Length"] = #text
@@ -58,12 +71,12 @@ function _M.unauthorized(detail, was_sent)
     if was_sent then
         challenge = challenge .. ', error="invalid_token", error_description="' .. detail .. '"'
     end
-    return _M.send(401, was_sent and "invalid-token" or "unauthorized", detail, { ["WWW-Authenticate"] = challenge })
+    return _M.new(401, was_sent and "invalid-token" or "unauthorized", detail, { ["WWW-Authenticate"] = challenge })
 end
 
 function _M.forbidden(permission)
     local challenge = 'Bearer realm="ragrid", error="insufficient_scope", scope="' .. permission .. '"'
-    return _M.send(403, "insufficient-scope", "the token lacks " .. permission,
+    return _M.new(403, "insufficient-scope", "the token lacks " .. permission,
         { ["WWW-Authenticate"] = challenge }, { permission = permission })
 end
 
@@ -79,7 +92,7 @@ function _M.from_nginx()
     if status == 429 or status == 503 then
         headers = { ["Retry-After"] = "1" }
     end
-    return _M.send(status, known[1], known[2], headers)
+    return _M.send(_M.new(status, known[1], known[2], headers))
 end
 
 return _M

@@ -280,11 +280,11 @@ local function put()
     local new, fault = read(body(), old and old.keys)
     if not new then
         shared:incr("refused", 1, 0)
-        return problem.send(422, "invalid-state", fault)
+        return problem.send(problem.new(422, "invalid-state", fault))
     end
     if new.version < version then
         shared:incr("refused", 1, 0)
-        return problem.send(409, "older-version", "a newer state is in force", nil, { current_version = version })
+        return problem.send(problem.new(409, "older-version", "a newer state is in force", nil, { current_version = version }))
     end
     if new.version == version then -- sent again so that a lost dictionary heals and the age is known
         shared:set("refreshed_at", ngx.now())
@@ -294,7 +294,7 @@ local function put()
     kept, fault = store(new, old)
     if not kept then
         shared:incr("refused", 1, 0)
-        return problem.send(507, "no-room", fault)
+        return problem.send(problem.new(507, "no-room", fault))
     end
     return respond(200, { version = new.version, applied = true, kept = #kept > 0 and kept or nil })
 end
@@ -306,7 +306,7 @@ function _M.admin()
         return put()
     end
     if method ~= "GET" then
-        return problem.send(405, "method-not-allowed", "wanted GET or PUT", { Allow = "GET, PUT" })
+        return problem.send(problem.new(405, "method-not-allowed", "wanted GET or PUT", { Allow = "GET, PUT" }))
     end
     local version, refreshed_at = _M.facts()
     return respond(200, { version = version, refreshed_at = refreshed_at })
