@@ -89,6 +89,24 @@ def test_with_every_control_part_dead_requests_go_on_also_after_a_restart_of_ngi
     eventually(lambda: healthy(own_grid), "healthy after")
 
 
+def test_a_hung_agent_whose_leases_end_costs_nobody_a_request(own_grid: RunningGrid) -> None:
+    eventually(lambda: healthy(own_grid), "healthy before")
+    with own_grid.client(own_grid.token("writer")) as client:
+        place = client.post("/memory/v1/memories", json={"content": "kept"}).headers["location"]
+        agent = own_grid.pids("agent")
+        for pid in agent:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            deadline = time.monotonic() + 30.0  # its leases end after 10 s, and doubts after 15 s more
+            while time.monotonic() < deadline:
+                answers(client, place)
+                time.sleep(1.0)
+        finally:
+            for pid in agent:
+                os.kill(pid, signal.SIGCONT)
+    eventually(lambda: healthy(own_grid), "healthy after")
+
+
 def answers(client: httpx.Client, place: str) -> None:
     """Every service still answers a valid token."""
     assert client.get(place).json()["content"] == "kept"

@@ -32,8 +32,8 @@ def decide(last: GatewayState | None, known: Known) -> Decision:
     """Return what to hand out after `last`.
 
     Invariant: the version grows exactly when something changed. What was never learned since this process began is
-    taken from `last`. A service without instances stays in the state with a confirmed empty list, because
-    `registry.confirm` has waited before it believed that.
+    taken from `last`. `registry.confirm` never leaves a service without its last instances; one that never had any
+    is in the state with a confirmed empty list.
     """
     keys = known.keys or (last.keys if last else None)
     roles = known.roles if known.roles is not None else (last.roles if last else None)

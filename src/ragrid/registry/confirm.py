@@ -1,4 +1,9 @@
-"""When to believe a registry that says a service is gone: only when it says so again, later, without a gap."""
+"""When to believe a registry that says a service is gone: never, for its last instances; else when it says so again.
+
+Instances vanish from a registry when they die, and just as well when the agent that renews their leases does. The edge
+looks at every instance four times a second itself, so keeping a dead one costs nothing, and dropping a live one
+everything.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,28 +19,34 @@ CONFIRM_S = 15.0
 class ConfirmedView:
     """What is believed of the registry: `instances`, and since when which services are doubted (monotonic seconds).
 
-    Invariant: a service that has instances keeps at least one until answers without a gap of reachability have said
-    for `confirm_s` that it has none, or fewer than half. Additions, replacements and smaller losses hold at once.
+    Invariant: a service that has instances is never left without. It goes to fewer than half of them only after answers
+    without a gap of reachability have said so for `confirm_s`; additions, replacements and smaller losses hold at once.
+    `kept` are the services whose last instances the registry no longer names.
     """
 
     instances: tuple[Instance, ...] = ()
     doubted_since_s: Mapping[str, float] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
 
 
 def observe(view: ConfirmedView, snapshot: Snapshot, *, now_s: float, confirm_s: float = CONFIRM_S) -> ConfirmedView:
     """Return the view after the registry answered `snapshot` at `now_s` (monotonic)."""
     answered, believed = _by_service(snapshot.instances), _by_service(view.instances)
-    kept: list[Instance] = []
+    instances: list[Instance] = []
     doubts: dict[str, float] = {}
+    kept: set[str] = set()
     for service in sorted(answered.keys() | believed.keys()):
         old, new = believed.get(service, ()), answered.get(service, ())
         since_s = view.doubted_since_s.get(service, now_s)
-        if is_drastic(len(old), len(new)) and now_s - since_s < confirm_s:
-            kept += old
+        if not new:
+            instances += old
+            kept.add(service)
+        elif is_drastic(len(old), len(new)) and now_s - since_s < confirm_s:
+            instances += old
             doubts[service] = since_s
         else:
-            kept += new
-    return ConfirmedView(tuple(kept), doubts)
+            instances += new
+    return ConfirmedView(tuple(instances), doubts, frozenset(kept))
 
 
 def unreachable(view: ConfirmedView) -> ConfirmedView:
@@ -51,8 +62,8 @@ def look_again_in_s(view: ConfirmedView, *, now_s: float, confirm_s: float = CON
 
 
 def is_drastic(old: int, new: int) -> bool:
-    """Whether going from `old` to `new` instances is too much to be believed at once: to none, or to under half."""
-    return old > 0 and (new == 0 or new * 2 < old)
+    """Whether going from `old` to `new` instances is too much to be believed at once: to under half."""
+    return new * 2 < old
 
 
 def _by_service(instances: tuple[Instance, ...]) -> dict[str, tuple[Instance, ...]]:
