@@ -13,6 +13,7 @@ from pathlib import Path
 import uvicorn
 
 from ragrid.agent.agent import Agent
+from ragrid.agent.identity import held_identity
 from ragrid.agent.pages import build_pages
 from ragrid.errors import RagridError
 from ragrid.registry.open import open_registry
@@ -31,15 +32,18 @@ def main() -> int:
     configure_logging("agent")
     try:
         settings = load_settings(arguments.settings, AgentSettings)
-        with listening(settings.listen) as listener:
-            asyncio.run(serve_agent(settings, listener))
+        with (
+            listening(settings.listen) as listener,
+            held_identity(settings.status_file, settings.host_name) as identity,
+        ):
+            asyncio.run(serve_agent(settings, listener, identity))
     except RagridError as error:
         logger.critical("stopped", extra={"reason": str(error)})
         return error.exit_code
     return 0
 
 
-async def serve_agent(settings: AgentSettings, listener: socket.socket) -> None:
+async def serve_agent(settings: AgentSettings, listener: socket.socket, identity: str) -> None:
     """Run the agent and its HTTP side on `listener` until a signal says stop."""
     clock = SystemClock()
     stop = asyncio.Event()
@@ -47,7 +51,7 @@ async def serve_agent(settings: AgentSettings, listener: socket.socket) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     registry = open_registry(settings.registry, clock=clock)
-    agent = Agent(settings, registry, clock=clock)
+    agent = Agent(settings, registry, identity=identity, clock=clock)
     config = uvicorn.Config(
         build_pages(agent), log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1
     )

@@ -34,13 +34,14 @@ TRIM_EVERY_S = 60.0
 class Agent:
     """Everything that one host's agent knows; `run` does the work until it is cancelled."""
 
-    def __init__(self, settings: AgentSettings, registry: Registry, *, clock: Clock) -> None:
+    def __init__(self, settings: AgentSettings, registry: Registry, *, identity: str, clock: Clock) -> None:
         self.settings = settings
         self.metrics = AgentMetrics()
         self.registry_health = RegistryHealth(self.metrics, clock)
         self.processes = ProcessReader(clock)
         self.watchers: tuple[Watcher, ...] = ()
         self._registry = registry
+        self._identity = identity
         self._clock = clock
         self._changed = asyncio.Event()
         self._is_stopping = False
@@ -80,6 +81,7 @@ class Agent:
             await stack.enter_async_context(opened_probe(watched, self._clock)),
             registry=self._registry,
             registry_health=self.registry_health,
+            identity=self._identity,
             lease_s=self.settings.lease_s,
             metrics=self.metrics,
             clock=self._clock,

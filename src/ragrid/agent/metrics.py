@@ -19,6 +19,12 @@ class AgentMetrics:
         self._registered = Gauge(
             "ragrid_instance_registered", "1 while a lease is held for the instance.", _LABELS, registry=registry
         )
+        self._elsewhere = Gauge(
+            "ragrid_instance_owned_elsewhere",
+            "1 while another agent holds the instance in the registry.",
+            _LABELS,
+            registry=registry,
+        )
         self.checks = Histogram(
             "ragrid_check_seconds", "How long one check took.", _LABELS, registry=registry, buckets=BUCKETS_S
         )
@@ -38,6 +44,7 @@ class AgentMetrics:
         """Show an instance from the start, as not up."""
         self._up.labels(part, instance).set(0)
         self._registered.labels(part, instance).set(0)
+        self._elsewhere.labels(part, instance).set(0)
         self._failures.labels(part, instance)
         self._leases_lost.labels(part, instance)
 
@@ -51,6 +58,7 @@ class AgentMetrics:
         """Show where one instance stands."""
         self._up.labels(part, instance).set(state.health == Health.HEALTHY)
         self._registered.labels(part, instance).set(state.lease is not None)
+        self._elsewhere.labels(part, instance).set(bool(state.owner))
 
     def lease_lost(self, part: str, instance: str) -> None:
         """Count one lease that ended under us."""

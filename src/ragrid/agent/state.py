@@ -16,6 +16,8 @@ RETRY_S = 1.0
 RENEW_RATIO = 1 / 3
 #: An instance that is not healthy is looked at at least this often, seconds: it is waited for.
 WAITED_FOR_EVERY_S = 0.5
+#: An instance that another agent holds is looked for this often, seconds: when it is gone, it is ours.
+OBSERVE_EVERY_S = 2.0
 #: Where nothing is due, we look again after this long all the same, seconds.
 IDLE_S = 60.0
 
@@ -61,7 +63,10 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One instance. `since_s` and `checked_s` are wall-clock time, `renew_s` and `retry_s` monotonic."""
+    """One instance. `since_s` and `checked_s` are wall-clock time, `renew_s` and `retry_s` monotonic.
+
+    `owner` is another agent, under whose lease the instance was found.
+    """
 
     health: Health = Health.UNKNOWN
     since_s: float = 0.0
@@ -74,6 +79,7 @@ class State:
     renew_s: float = 0.0
     retry_s: float = 0.0
     is_stopping: bool = False
+    owner: str = ""
 
 
 def checked(state: State, result: CheckResult, rules: Rules, *, now_s: float) -> State:
@@ -126,7 +132,12 @@ def wait_s(state: State, rules: Rules, *, now_s: float) -> float:
 
 def held(state: State, lease: Lease, *, now_s: float) -> State:
     """Return the state after the registry granted or renewed `lease` at monotonic time `now_s`."""
-    return replace(state, lease=lease, renew_s=now_s + lease.ttl_s * RENEW_RATIO, retry_s=0.0)
+    return replace(state, lease=lease, renew_s=now_s + lease.ttl_s * RENEW_RATIO, retry_s=0.0, owner="")
+
+
+def owned_elsewhere(state: State, owner: str, *, now_s: float) -> State:
+    """Return the state after the instance was found under the lease of another agent: observe, do not register."""
+    return replace(state, owner=owner, retry_s=now_s + OBSERVE_EVERY_S)
 
 
 def released(state: State) -> State:

@@ -11,7 +11,10 @@ from ragrid.system.files import write_atomic
 
 
 class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One instance; times are ISO 8601 in UTC, `last_check_s` is how long the last check took."""
+    """One instance; times are ISO 8601 in UTC, `last_check_s` is how long the last check took.
+
+    `owner` is another agent that holds it in the registry.
+    """
 
     service: str
     instance_id: str
@@ -21,6 +24,7 @@ class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True):
     health: str
     since: str
     registered: bool
+    owner: str = ""
     last_checked: str | None
     last_check_s: float | None
     last_error: str
@@ -57,6 +61,7 @@ def instance_status(watcher: Watcher) -> InstanceStatus:
         health=state.health.value,
         since=iso_time(state.since_s),
         registered=state.lease is not None,
+        owner=state.owner,
         last_checked=None if state.checked_s is None else iso_time(state.checked_s),
         last_check_s=None if state.last is None else round(state.last.took_s, 6),
         last_error=state.last_error,

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from ragrid.agent import state as core
 from ragrid.agent.checks import Probe, run_check
+from ragrid.agent.identity import OWNER, other_owner
 from ragrid.agent.metrics import AgentMetrics
 from ragrid.agent.state import Action, Rules, State
-from ragrid.errors import LeaseLostError, RagridError
+from ragrid.errors import ConflictError, LeaseLostError, RagridError
 from ragrid.registry.protocol import Instance, Lease, Registry
 from ragrid.spec.settings import WatchedInstance
 from ragrid.system.clock import Clock
@@ -51,6 +52,14 @@ class RegistryHealth:
             )
 
 
+class OwnedElsewhereError(ConflictError):
+    """Another agent holds the instance."""
+
+    def __init__(self, owner: str) -> None:
+        super().__init__(f"registered by agent {owner}; give the instances names of their own, or stop one agent")
+        self.owner = owner
+
+
 class Watcher:
     """One instance. `on_change` is called after every event that `status` should show at once."""
 
@@ -61,6 +70,7 @@ class Watcher:
         *,
         registry: Registry,
         registry_health: RegistryHealth,
+        identity: str,
         lease_s: float,
         metrics: AgentMetrics,
         clock: Clock,
@@ -84,6 +94,7 @@ class Watcher:
             port=watched.port,
             version=watched.version,
             weight=watched.weight,
+            meta={OWNER: identity},
         )
         metrics.expect(watched.service, watched.instance_id)
 
@@ -136,6 +147,13 @@ class Watcher:
             self._metrics.lease_lost(self.watched.service, self.watched.instance_id)
             logger.warning("lease was lost; registering again", extra=self._who())
             self._become(core.released(self.state))
+        except OwnedElsewhereError as error:
+            self._registry_health.answered()
+            if self.state.owner != error.owner:
+                logger.warning(
+                    "another agent holds this instance; observing", extra={"owner": error.owner, **self._who()}
+                )
+            self._become(core.owned_elsewhere(self.state, error.owner, now_s=self._clock.monotonic_s()))
         except RagridError as error:
             self._registry_health.failed(error)
             self._become(core.registry_failed(self.state, now_s=self._clock.monotonic_s()))
@@ -150,6 +168,9 @@ class Watcher:
         """Return the lease that is held afterwards, None when there is none."""
         held = self.state.lease
         if held is None:
+            owner = other_owner(self._instance, (await self._registry.list()).instances)
+            if owner:
+                raise OwnedElsewhereError(owner)
             return await self._registry.register(self._instance, ttl_s=self._lease_s)
         if action == Action.RENEW:
             await self._registry.renew(held)

@@ -1,14 +1,18 @@
 """The agent against a real etcd and real parts that are killed, hung and brought back."""
 
+import asyncio
+import dataclasses
 import json
 import signal
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ragrid.registry.protocol import Instance, Registry
+from ragrid.spec.settings import Listen
 from support.agent_rig import AgentProcess, HttpPart, eventually
-from support.registry_servers import Server
+from support.registry_servers import Server, free_ports
 
 MEMORY = ["memory-sark"]
 
@@ -16,7 +20,9 @@ MEMORY = ["memory-sark"]
 async def test_healthy_instance_is_registered_as_it_is(agent: AgentProcess, part: HttpPart, registry: Registry) -> None:
     await agent.sees(registry, MEMORY)
     wanted = Instance("memory", "memory-sark", "127.0.0.1", part.port, version="0.1.0")
-    assert (await registry.list()).instances == (wanted,)
+    (found,) = (await registry.list()).instances
+    assert dataclasses.replace(found, meta={}) == wanted
+    assert found.meta["agent"].startswith("sark/")
 
 
 async def test_killed_instance_is_taken_out_and_comes_back(
@@ -136,6 +142,64 @@ async def test_restarted_agent_takes_over_without_a_double(agent: AgentProcess, 
 
     await eventually(taken_over, agent.tell)
     assert [one.instance_id for one in (await registry.list()).instances] == MEMORY
+
+
+async def test_two_agents_never_fight_over_one_instance(
+    agent: AgentProcess, part: HttpPart, registry: Registry, tmp_path: Path
+) -> None:
+    """The second observes for longer than any lease, and takes over when the first is dead and its lease has ended."""
+    await agent.sees(registry, MEMORY)
+    first = (await registry.list()).instances
+    listen = Listen(port=free_ports(1)[0])
+    settings = msgspec.structs.replace(
+        agent.settings, host_name="clu", listen=listen, status_file=tmp_path / "clu" / "status.json"
+    )
+    (tmp_path / "clu").mkdir()
+    other = AgentProcess(tmp_path / "clu", settings)
+    try:
+        other.start()
+
+        async def observes() -> bool:
+            status = await other.status()
+            one = status.instances[0] if status else None
+            return bool(one and one.owner == first[0].meta["agent"] and one.health == "healthy")
+
+        await eventually(observes, other.tell)
+        before = (await registry.list()).index
+        await asyncio.sleep(2 * settings.lease_s)
+        assert (await registry.list()).index == before  # nobody wrote anything
+        page = await other.page("/metrics")
+        assert 'ragrid_instance_owned_elsewhere{instance="memory-sark",part="memory"} 1.0' in page
+        assert other.tell().count("another agent holds this instance") == 1
+        agent.end(signal.SIGKILL)
+
+        async def taken_over() -> bool:
+            found = (await registry.list()).instances
+            return bool(found) and found[0].meta["agent"].startswith("clu/")
+
+        await eventually(taken_over, other.tell)
+        agent.start()  # the one that was dead does not take it back
+
+        async def stands_back() -> bool:
+            status = await agent.status()
+            return bool(status and status.instances[0].owner.startswith("clu/"))
+
+        await eventually(stands_back, agent.tell)
+    finally:
+        other.stop()
+
+
+async def test_second_agent_with_the_same_settings_refuses_to_start(
+    agent: AgentProcess, registry: Registry, tmp_path: Path
+) -> None:
+    await agent.sees(registry, MEMORY)
+    listen = Listen(port=free_ports(1)[0])
+    (tmp_path / "double").mkdir()
+    double = AgentProcess(tmp_path / "double", msgspec.structs.replace(agent.settings, listen=listen))
+    double.start()
+    assert double.process is not None
+    assert double.process.wait(timeout=30) == 4
+    assert "another agent runs with these settings" in double.tell()
 
 
 async def test_pages_tell_what_the_agent_knows(agent: AgentProcess, registry: Registry) -> None:
