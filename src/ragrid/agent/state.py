@@ -100,6 +100,7 @@ def checked(state: State, result: CheckResult, rules: Rules, *, now_s: float) ->
         checked_s=now_s,
         last=result,
         last_error=result.error or state.last_error,
+        owner=state.owner if health == Health.HEALTHY else "",
     )
 
 
