@@ -81,6 +81,7 @@ class Server:
         assert self._process is not None
         self._process.send_signal(number)
         if number == signal.SIGSTOP:
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)  # a thread of it may still answer before
             try:
                 yield
             finally:

@@ -94,8 +94,9 @@ def test_an_interrupted_installation_leaves_no_policy_and_no_new_service(machine
     machine.say("apt-hangs")
     hanging = machine.folder / "state/apt-is-hanging"
     # A session of its own: the signal goes to the script and to apt-get, as from a terminal.
+    # Who runs tests in the background has SIGINT ignored, and a shell cannot trap what it was born ignoring.
     process = subprocess.Popen(
-        (SCRIPT,),
+        ("/usr/bin/env", "--default-signal=INT", SCRIPT),
         env=machine.environment(),
         stdin=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
