@@ -74,6 +74,8 @@ class GatewayConfig:
     limits: Limits = field(default_factory=Limits)
     patience: Patience = field(default_factory=Patience)
     health: HealthChecks = field(default_factory=HealthChecks)
+    #: Without a word from the controller (which speaks every 2 s) for so long, routes that need `…:admin` close.
+    state_age_limit_s: float = 60.0
     modules_directory: Path = Path("/usr/lib/nginx/modules")
     #: Debian's lua-cjson, lua-resty-core and lua-resty-lrucache; `?` is the module.
     lua_path: str = "/usr/share/lua/5.1/?.lua"

@@ -49,6 +49,7 @@ def render_nginx(config: GatewayConfig) -> dict[str, bytes]:
 def _policy_table(config: GatewayConfig) -> dict[str, Any]:
     return {
         "issuer": config.issuer,
+        "state_age_limit_s": config.state_age_limit_s,
         "state_file": str(config.state_file),
         "places": {
             "run_directory": str(config.run_directory),

@@ -32,11 +32,13 @@ GATEWAY = (
     GATEWAY_IN_FLIGHT,
     GATEWAY_STATE_AGE,
     GATEWAY_STATE_VERSION,
+    "gateway_admin_closed",
     "gateway_instance_up",
     "gateway_keys",
     "gateway_refused_total",
     "gateway_state_free_bytes",
     "gateway_state_refused_total",
+    "gateway_timers_running",
 )
 SERVICES = (HTTP_REQUESTS, HTTP_DURATION)
 AGENT = (INSTANCE_UP, REGISTRY_UP, "ragrid_instance_registered", "ragrid_check_failures_total")

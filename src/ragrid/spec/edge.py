@@ -43,6 +43,11 @@ class Gateway(Section):
         default=None, description="Address that moves to another host when the one that has it dies."
     )
     tls: Tls = Field(default_factory=Tls, description="Where its certificate comes from.")
+    admin_closes_after: kinds.Duration = Field(
+        default=Duration.parse("1m"),
+        description="Administration through the gateway closes when its controller, which knows what was revoked, "
+        "has been silent for so long.",
+    )
 
 
 class Registry(Section):

@@ -308,6 +308,7 @@ def _config(directory: Path, **changes: Any) -> GatewayConfig:
         "state_file": directory / "state.json",
         "services": tuple(EdgeService(name=name) for name in sorted(POLICY)),
         "user": "root" if os.geteuid() == 0 else None,
+        "state_age_limit_s": 3600.0,  # tests push a state once
     }
     return GatewayConfig(**(settings | changes))
 

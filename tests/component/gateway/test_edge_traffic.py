@@ -242,6 +242,56 @@ def test_before_any_state_it_is_503(edges: Any) -> None:
     assert httpx.get(edge.url + "/health").status_code == 200
 
 
+def test_ready_means_that_the_timers_run_too(
+    edges: Any, endpoint: Any, short_directory: Path, ports: Any, wait_until: Any
+) -> None:
+    lua = short_directory / "lua"
+    shutil.copytree(LUA_DIRECTORY, lua)
+    edge = edges(lua_directory=lua)
+    edge.push({"memory": [endpoint(ports(1)[0])]})
+    wait_until(lambda: httpx.get(edge.metrics_url + "/readyz").status_code == 200, "ready")
+    edge.stop()
+    source = (lua / "health.lua").read_text()
+    (lua / "health.lua").write_text(
+        source.replace("local function tick(", "local function tick() end\nlocal function unused(")
+    )
+    edge.start()
+    edge.push({"memory": [endpoint(ports(1)[0])]})
+    wait_until(lambda: "worker" not in httpx.get(edge.metrics_url + "/readyz").text, "the other timers run")
+    answer = httpx.get(edge.metrics_url + "/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (503, "a timer does not run: health checks")
+    assert "gateway_timers_running 0" in edge.metrics()
+
+
+def test_administration_closes_when_the_state_is_too_old(
+    edges: Any, backends: Any, endpoint: Any, wait_until: Any
+) -> None:
+    """Whose rights were withdrawn since is unknown; what readers and writers do goes on."""
+    edge = edges(state_age_limit_s=0.5)
+    state = edge.state({name: [endpoint(backends(name).port)] for name in ("memory", "tokens")})
+    bearer = edge.signer.bearer()
+
+    def administer() -> httpx.Response:
+        return httpx.get(edge.url + "/tokens/v1/clients", headers=bearer)
+
+    assert edge.put(dump_state(state)).status_code == 200
+    wait_until(lambda: administer().status_code == 503, "it closes")
+    assert administer().json()["code"] == "stale-state"
+    assert httpx.get(edge.url + READ, headers=bearer).status_code == 200
+    assert "gateway_admin_closed 1" in edge.metrics()
+    assert httpx.get(edge.metrics_url + "/readyz").json()["admin_closed"] is True
+
+    def opens() -> bool:
+        assert edge.put(dump_state(state)).json()["applied"] is False
+        return administer().status_code == 200
+
+    wait_until(opens, "the controller's next word opens it")
+    edge.config.state_file.write_bytes(dump_state(state))
+    edge.stop()
+    edge.start()  # the state is from disk, and its age unknown
+    assert (administer().status_code, httpx.get(edge.url + READ, headers=bearer).status_code) == (503, 200)
+
+
 def test_a_stream_is_passed_on_as_it_is_produced(edge: Any) -> None:
     """The backend makes its second event only after the test has read the first."""
     with httpx.stream("POST", edge.url + "/v1/chat/completions", headers=edge.signer.bearer(), timeout=20) as answer:

@@ -55,6 +55,7 @@ def gateway_config(site: Site) -> GatewayConfig:
         admin_socket=site.layout.run / "gateway-admin.sock",
         state_file=site.layout.data / "gateway" / "state.json",
         user="root" if site.as_root else None,
+        state_age_limit_s=gateway.admin_closes_after.seconds,
         services=tuple(EdgeService(name=name, balance=balance) for name, balance in services),
     )
 

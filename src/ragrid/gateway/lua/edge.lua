@@ -64,7 +64,8 @@ function _M.init_worker()
         return -- a helper process of nginx
     end
     prefix = random_hex(12) .. "-"
-    metrics.start()
+    collectgarbage("setpause", 400) -- half the collections for at most twice the memory, of which a worker has few MB
+    metrics.start(health.ran)
     health.start(balancer.update)
 end
 
@@ -124,6 +125,12 @@ local function authorize(service, route, tenant, view)
     if not is_permitted(caller, route.permission, view.roles) then
         count_refusal(service, "403")
         return nil, problem.forbidden(route.permission)
+    end
+    if route.is_admin and state.is_stale(settings.state_age_limit_s) then
+        count_refusal(service, "stale")
+        return nil, problem.new(503, "stale-state",
+            "the gateway has heard nothing of revocations and roles for too long; administration is closed until it does",
+            { ["Retry-After"] = "5" })
     end
     if tenant and tenant ~= caller.tenant then
         count_refusal(service, "tenant")
@@ -283,6 +290,8 @@ function _M.metrics()
     local facts = {
         { "gateway_state_version", version },
         { "gateway_state_age_seconds", refreshed_at and ngx.now() - refreshed_at or -1 },
+        { "gateway_admin_closed", state.is_stale(settings.state_age_limit_s) and 1 or 0 },
+        { "gateway_timers_running", health.timer_fault() and 0 or 1 },
         { "gateway_state_refused_total", refused },
         { "gateway_state_free_bytes", free_bytes },
     }
@@ -302,12 +311,15 @@ function _M.metrics()
     return metrics.expose(facts)
 end
 
--- 200 once a state is in force.
+-- 200 while a state is in force and the timers of every worker run.
 function _M.ready()
     local version = state.facts()
-    ngx.status = version > 0 and 200 or 503
+    local fault = version == 0 and "no state yet" or health.timer_fault()
+    ngx.status = fault and 503 or 200
     ngx.header["Content-Type"] = "application/json"
-    ngx.say(cjson.encode { status = version > 0 and "ready" or "no state yet", state_version = version })
+    ngx.say(cjson.encode {
+        status = fault or "ready", state_version = version, admin_closed = state.is_stale(settings.state_age_limit_s),
+    })
 end
 
 return _M

@@ -9,6 +9,8 @@ local _M = {}
 
 local RISE = 2
 local LEADER_TTL_S = 1
+-- A timer that has not run for so long does not run.
+local TIMER_LIMIT_S = 10
 
 local shared = ngx.shared.ragrid_health
 local settings
@@ -120,10 +122,19 @@ local function check_all(view)
     end
 end
 
+-- Notes that a timer ran, in shared memory, because any worker may be asked.
+function _M.ran(timer)
+    shared:set("ran " .. timer, ngx.now())
+end
+
 local function tick(premature, on_change)
-    if premature or is_checking or not is_leader() then
+    if premature or is_checking then
         return
     end
+    if not is_leader() then
+        return
+    end
+    _M.ran("health checks")
     local view = state.view(on_change)
     if not view then
         return
@@ -134,6 +145,20 @@ local function tick(premature, on_change)
     if not ok then
         ngx.log(ngx.ERR, "health checks failed: ", fault)
     end
+end
+
+-- Returns nil while the timers of all workers run, else which one does not.
+function _M.timer_fault()
+    local timers = { "health checks" }
+    for worker = 0, ngx.worker.count() - 1 do
+        timers[#timers + 1] = "figures of worker " .. worker
+    end
+    for _, timer in ipairs(timers) do
+        if ngx.now() - (shared:get("ran " .. timer) or 0) > TIMER_LIMIT_S then
+            return "a timer does not run: " .. timer
+        end
+    end
+    return nil
 end
 
 -- Starts the checks in this worker; whichever worker holds the lock does them.

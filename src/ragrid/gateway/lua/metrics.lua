@@ -126,8 +126,13 @@ function _M.flush()
     end
 end
 
-function _M.start()
-    assert(ngx.timer.every(FLUSH_S, _M.flush))
+-- Flushes from now on, and calls `ran` each time with the timer's name.
+function _M.start(ran)
+    local name = "figures of worker " .. ngx.worker.id()
+    assert(ngx.timer.every(FLUSH_S, function()
+        _M.flush()
+        ran(name)
+    end))
 end
 
 local HELP = {
@@ -139,6 +144,8 @@ local HELP = {
     { "gateway_instance_up", "gauge", "1 while an instance gets requests." },
     { "gateway_state_version", "gauge", "Version of the state in force; 0 means none has ever come." },
     { "gateway_state_age_seconds", "gauge", "Since the controller last sent the state; -1 means not since the start." },
+    { "gateway_admin_closed", "gauge", "1 while the state is too old for routes that need an :admin permission." },
+    { "gateway_timers_running", "gauge", "1 while health checks and figures are looked after in every worker." },
     { "gateway_state_refused_total", "counter", "States that were refused as wrong or old." },
     { "gateway_state_free_bytes", "gauge", "Room left for the state." },
     { "gateway_keys", "gauge", "Verification keys in force." },

@@ -23,6 +23,9 @@ local found = {} -- service -> method -> cache of raw path -> {route, tenant}
 function _M.load(table_of_services)
     for name, service in pairs(table_of_services) do
         services[name] = service
+        for _, route in ipairs(service.routes) do
+            route.is_admin = route.permission ~= nil and route.permission:sub(-6) == ":admin"
+        end
         found[name] = {}
     end
 end

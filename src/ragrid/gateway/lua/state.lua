@@ -252,6 +252,12 @@ function _M.facts()
     return shared:get("version") or 0, shared:get("refreshed_at"), shared:get("refused") or 0, shared:free_space()
 end
 
+-- True when the controller has not spoken for `limit_s`, or not since nginx started: what was revoked since is unknown.
+function _M.is_stale(limit_s)
+    local refreshed_at = shared:get("refreshed_at")
+    return not refreshed_at or ngx.now() - refreshed_at > limit_s
+end
+
 local function respond(status, object)
     ngx.status = status
     ngx.header["Content-Type"] = "application/json"
