@@ -10,7 +10,9 @@ from ragrid.identity.verify import TokenVerifier
 from ragrid.services.tokens.clients import Client
 from ragrid.services.tokens.grants import Credentials, Form
 from ragrid.services.tokens.issuer import IssuedToken, Issuer
+from ragrid.services.tokens.sign_ins import SignIns
 from ragrid.services.tokens.store import AuditEvent, AuditQuery, Store, open_store
+from ragrid.services.tokens.users import Users
 from ragrid.spec.settings import ClientSeed, Listen, TokensSettings, TokenTrust
 from ragrid.system.clock import ManualClock
 from ragrid.system.files import write_atomic
@@ -54,6 +56,14 @@ class Desk:
     def stop(self) -> None:
         if hasattr(self, "store"):
             self.store.close()
+
+    def person(self, name: str = "eve", *roles: str) -> None:
+        """Make a person whose password nobody hashes: these tests do not sign in with it."""
+        users = Users(self.store, self.issuer, self.clock)
+        users.add(name, tenant="team", roles=roles or ("writer",), password_hash="-", by="root")
+
+    def sign_ins(self) -> SignIns:
+        return SignIns(self.settings(), self.store, self.issuer, self.clock)
 
     def client(self, client_id: str) -> Client:
         return self.issuer.authenticate(Credentials(client_id, self.secrets[client_id]))

@@ -38,16 +38,31 @@ def list_clients(state: Path | None, as_json: bool) -> None:
     "  ragrid client create loader --role writer --tenant team --json"
 )
 @click.argument("client_id")
-@click.option("--role", "roles", multiple=True, required=True, help="What it may do; may be given several times.")
+@click.option("--role", "roles", multiple=True, help="What it may do by itself; may be given several times.")
 @click.option("--tenant", help="Whose vectors and memories it sees. Default: the grid's first tenant.")
+@click.option("--redirect-uri", "redirect_uris", multiple=True, help="Where people are sent back to after signing in.")
+@click.option("--public", is_flag=True, help="It keeps no secret and acts for people only (an app, a command line).")
 @state_option
 @json_option
-def create(client_id: str, roles: tuple[str, ...], tenant: str | None, state: Path | None, as_json: bool) -> None:
+def create(
+    client_id: str,
+    *,
+    roles: tuple[str, ...],
+    tenant: str | None,
+    redirect_uris: tuple[str, ...],
+    public: bool,
+    state: Path | None,
+    as_json: bool,
+) -> None:
     """Make a client and print its secret, this one time."""
+    wanted = administration.create_client(client_id, roles, tenant=tenant, redirect_uris=redirect_uris, public=public)
     with administrator(state) as grid:
-        made = grid.send(administration.create_client(client_id, roles, tenant))
+        made = grid.send(wanted)
     if as_json:
         show(to_builtins(made))
+        return
+    if not made.client_secret:
+        say(f"[dim]{made.client_id} is a public client; it has no secret[/dim]")
         return
     click.echo(made.client_secret)
     say(f"[dim]the secret of {made.client_id}: nobody can read it again, so keep it now[/dim]")

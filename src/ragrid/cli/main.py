@@ -20,6 +20,8 @@ VERBS = {
     "ingest": "Put files and folders into the grid's documents.",
     "ask": "Ask a question; the answer cites its sources.",
     "token": "Issue, inspect and revoke access tokens.",
+    "login": "Sign in as a person, by a page in a browser.",
+    "user": "Add, list and disable people; set passwords.",
     "client": "Make, list and delete OAuth clients.",
     "role": "Show what each role allows.",
     "key": "List, rotate and withdraw signing keys.",

@@ -10,6 +10,7 @@ from ragrid.cli.administer import ADMINISTRATOR, administrator, moment, read_arg
 from ragrid.cli.context import json_option, secret_of, site_of_state, state_option
 from ragrid.cli.talk import say, show
 from ragrid.client import GridClient, administration
+from ragrid.client.login import CachedLogin, login_file
 from ragrid.drivers.local.site import SEEDED_CLIENTS, Site
 from ragrid.errors import UsageError
 from ragrid.identity.inspect import Inspection, inspect_token
@@ -29,11 +30,17 @@ def command() -> None:
     "--role", type=click.Choice(SEEDED_CLIENTS), default="reader", show_default=True, help="What the token may do."
 )
 @click.option("--scope", help="Narrow it further: `service:action`, separated by spaces.")
+@click.option("--login", "as_person", is_flag=True, help="Of the person who has run `ragrid login`, not of a role.")
 @state_option
 @json_option
-def issue(role: str, scope: str | None, state: Path | None, as_json: bool) -> None:
+def issue(role: str, *, scope: str | None, as_person: bool, state: Path | None, as_json: bool) -> None:
     """Print a new access token of a role; only who can read the state directory can do so."""
     site = site_of_state(state)
+    if as_person:
+        with _anonymous(site) as client:
+            access_token = CachedLogin(login_file(site.grid.public_url), client)()
+        show({"access_token": access_token}) if as_json else click.echo(access_token)
+        return
     with _anonymous(site) as client:
         token = client.token(role, secret_of(site, role), scope)
     if as_json:

@@ -22,6 +22,8 @@ class ClientEntry(_Model, frozen=True, kw_only=True):
     roles: tuple[str, ...]
     declared: bool = False
     created_s: float = 0.0
+    redirect_uris: tuple[str, ...] = ()
+    public: bool = False
 
 
 class ClientPage(_Model, frozen=True, kw_only=True):
@@ -31,15 +33,34 @@ class ClientPage(_Model, frozen=True, kw_only=True):
 
 
 class NewClient(_Model, frozen=True, kw_only=True):
-    """A client that was just made; its secret can never be read again, and is not shown when the value is printed."""
+    """A client that was just made; its secret can never be read again, and is not shown when the value is printed.
+
+    A public client has none ("").
+    """
 
     client_id: str
     tenant: str
     roles: tuple[str, ...]
-    client_secret: str
+    client_secret: str = ""
 
     def __repr__(self) -> str:
         return f"NewClient(client_id={self.client_id!r}, tenant={self.tenant!r}, roles={self.roles!r})"
+
+
+class User(_Model, frozen=True, kw_only=True):
+    """One person who may sign in, unless `disabled`."""
+
+    name: str
+    tenant: str
+    roles: tuple[str, ...]
+    disabled: bool = False
+    created_s: float = 0.0
+
+
+class UserPage(_Model, frozen=True, kw_only=True):
+    """All people."""
+
+    users: tuple[User, ...]
 
 
 class Role(_Model, frozen=True, kw_only=True):
@@ -105,15 +126,41 @@ def clients() -> Call[ClientPage]:
     return Call(method="GET", path=f"{_PREFIX}/clients", answer=ClientPage)
 
 
-def create_client(client_id: str, roles: Sequence[str], tenant: str | None) -> Call[NewClient]:
-    """Make a client."""
+def create_client(
+    client_id: str,
+    roles: Sequence[str],
+    *,
+    tenant: str | None = None,
+    redirect_uris: Sequence[str] = (),
+    public: bool = False,
+) -> Call[NewClient]:
+    """Make a client; `redirect_uris` are for those that people sign in with."""
     wanted = {"client_id": client_id, "roles": list(roles), **({"tenant": tenant} if tenant else {})}
-    return json_call(f"{_PREFIX}/clients", NewClient, wanted)
+    for_people = {"redirect_uris": list(redirect_uris), "public": public}
+    return json_call(f"{_PREFIX}/clients", NewClient, {**wanted, **for_people})
 
 
 def delete_client(client_id: str) -> Call[None]:
     """Delete a client; its tokens die with it."""
     return Call(method="DELETE", path=f"{_PREFIX}/clients/{quote(client_id, safe='')}", answer=type(None))
+
+
+def users() -> Call[UserPage]:
+    """Ask for all people."""
+    return Call(method="GET", path=f"{_PREFIX}/users", answer=UserPage)
+
+
+def add_user(name: str, password: str, roles: Sequence[str], tenant: str | None) -> Call[User]:
+    """Make a person."""
+    wanted = {"name": name, "password": password, "roles": list(roles), **({"tenant": tenant} if tenant else {})}
+    return json_call(f"{_PREFIX}/users", User, wanted)
+
+
+def change_user(name: str, *, password: str | None = None, disabled: bool | None = None) -> Call[None]:
+    """Give a person another password, or keep them out, or let them in again; they are signed out everywhere."""
+    wanted = {"password": password} if password is not None else {"disabled": disabled}
+    path = f"{_PREFIX}/users/{quote(name, safe='')}"
+    return json_call(path, type(None), wanted, method="PATCH")
 
 
 def roles() -> Call[RolePage]:

@@ -127,10 +127,11 @@ def json_call(
     *,
     accept: str = "application/json",
     timeout_s: float = READ_TIMEOUT_S,
+    method: str = "POST",
 ) -> Call[T]:
-    """Return a POST of a JSON body."""
+    """Return a request with a JSON body."""
     return Call(
-        method="POST",
+        method=method,
         path=path,
         answer=answer,
         content=msgspec.json.encode(body),

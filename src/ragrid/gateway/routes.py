@@ -326,6 +326,18 @@ def _oauth(name: str) -> Route:
     )
 
 
+def _page(name: str) -> Route:
+    """Return a page that a browser is sent to, and the form on it."""
+    return Route(
+        name=name,
+        methods=("GET", "POST"),
+        path=f"/oauth2/{name}",
+        permission=None,
+        body_limit_bytes=64 * KIB,
+        read_timeout_s=30.0,
+    )
+
+
 _TOKENS = ServicePolicy(
     name="tokens",
     prefixes=("/oauth2", "/.well-known", "/tokens/v1"),
@@ -335,6 +347,9 @@ _TOKENS = ServicePolicy(
         _oauth("token"),
         _oauth("revoke"),
         _oauth("introspect"),
+        _oauth("device_authorization"),
+        _page("authorize"),
+        _page("device"),
         _read("jwks", "/.well-known/jwks.json", None),
         _read("metadata", "/.well-known/oauth-authorization-server", None),
         Route(

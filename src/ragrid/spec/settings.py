@@ -53,7 +53,10 @@ class ClientSeed(_Settings, frozen=True, kw_only=True):
 
 
 class TokensSettings(_Settings, frozen=True, kw_only=True):
-    """The token service."""
+    """The token service.
+
+    A person signs in for `sign_in_s` at most; a refresh token that is not used for `refresh_token_s` ends it earlier.
+    """
 
     listen: Listen
     issuer: str
@@ -62,6 +65,8 @@ class TokensSettings(_Settings, frozen=True, kw_only=True):
     access_token_s: float = 600.0
     service_token_s: float = 86_400.0
     key_rotation_s: float = 86_400.0
+    sign_in_s: float = 30 * 86_400.0
+    refresh_token_s: float = 7 * 86_400.0
     roles: dict[str, tuple[str, ...]]
     clients: tuple[ClientSeed, ...]
 

@@ -124,7 +124,7 @@ def test_administration_needs_the_permission(shared: TokenService) -> None:
     assert shared.http.get("/tokens/v1/clients").status_code == 401
     assert shared.http.get("/tokens/v1/clients", headers=shared.bearer("reader")).status_code == 403
     names = [client["client_id"] for client in _clients(shared)]
-    assert names == ["memory", "reader", "root"]
+    assert names == ["memory", "ragrid", "reader", "root"]
 
 
 def _clients(service: TokenService) -> list[dict[str, object]]:
@@ -189,7 +189,7 @@ def test_the_audit_log_is_read_in_pages(shared: TokenService) -> None:
 
 
 def test_health_metrics_and_modes(shared: TokenService) -> None:
-    assert shared.http.get("/readyz").json()["clients"] == 3
+    assert shared.http.get("/readyz").json()["clients"] == 4
     shared.token("reader")
     text = shared.http.get("/metrics").text
     for name in ("ragrid_tokens_issued_total", "ragrid_tokens_key_age_seconds", "ragrid_http_requests_total"):

@@ -71,7 +71,8 @@ def test_every_permission_is_one_that_some_role_holds() -> None:
     known = set(itertools.chain.from_iterable(BUILTIN_ROLES.values()))
     routes = [route for policy in POLICY.values() for route in policy.routes]
     assert {route.permission for route in routes if route.permission} <= known
-    assert {route.name for route in routes if route.is_public} == {"token", "revoke", "introspect", "jwks", "metadata"}
+    public = {"token", "revoke", "introspect", "device_authorization", "authorize", "device", "jwks", "metadata"}
+    assert {route.name for route in routes if route.is_public} == public
 
 
 def test_no_write_is_replayed_unless_it_may_be() -> None:

@@ -149,7 +149,7 @@ def test_a_full_disk_issues_nothing_and_is_survived(desk: Desk) -> None:
 
     with pytest.raises(UnreachableError, match="full"):
         fill()
-    assert desk.issuer.probe()["clients"] == 3
+    assert desk.issuer.probe()["clients"] == 4
     desk.store._connection.pragma("max_page_count", 2**30)
     answered.append(desk.token("ada").access_token)
     assert desk.events().count("token-issued") == len(answered)
@@ -311,6 +311,21 @@ def test_secrets_are_stored_as_hashes_only(desk: Desk) -> None:
     assert known.secret_hash == hash_secret(secret)
 
 
+def test_a_client_that_acts_for_people_only_gets_no_tokens_of_its_own(desk: Desk) -> None:
+    desk.issuer.clientele.create("app", tenant="team", roles=(), by="root", public=True)
+    for client_id in ("app", "ragrid"):
+        client = desk.issuer.identify(Credentials(client_id, ""))
+        with pytest.raises(OAuthError) as caught:
+            desk.issuer.issue(PLAIN, client)
+        assert caught.value.code == "unauthorized_client"
+        for secret in ("", "x", "\0" * 32):
+            with pytest.raises(OAuthError):
+                desk.issuer.authenticate(Credentials(client_id, secret))
+    for client_id in ("ada", "nobody"):
+        with pytest.raises(OAuthError):
+            desk.issuer.identify(Credentials(client_id, ""))
+
+
 def test_a_declared_client_is_not_deleted_by_hand(desk: Desk) -> None:
     with pytest.raises(ConflictError, match="declared in the settings"):
         desk.issuer.clientele.delete("ada", by="root")
@@ -368,6 +383,6 @@ def test_a_short_secret_is_refused(desk: Desk) -> None:
 
 
 def test_the_probe_signs_verifies_and_reads(desk: Desk) -> None:
-    assert desk.issuer.probe() == {"clients": 3, "kid": desk.issuer.keyring.current.kid, "revocations": 0}
+    assert desk.issuer.probe() == {"clients": 4, "kid": desk.issuer.keyring.current.kid, "revocations": 0}
     desk.clock.advance(100)
     assert desk.issuer.keys.age_s() == 100

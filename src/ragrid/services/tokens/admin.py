@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from ragrid.errors import ConflictError
 from ragrid.identity.roles import BUILTIN_ROLES, DEFAULT_TENANT
+from ragrid.services.tokens.authorization import redirect_uri_fault
 from ragrid.services.tokens.clients import Client, is_name
 from ragrid.services.tokens.desk import Desk
 from ragrid.services.tokens.grants import NO_STORE
@@ -31,8 +32,10 @@ class NewClient(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """The body of POST /clients."""
 
     client_id: str
-    roles: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=32)]
+    roles: Annotated[tuple[str, ...], msgspec.Meta(max_length=32)] = ()
     tenant: str = DEFAULT_TENANT
+    redirect_uris: Annotated[tuple[str, ...], msgspec.Meta(max_length=16)] = ()
+    public: bool = False
 
 
 class Revocation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,11 +89,13 @@ class AdminEndpoints:
                 tenant=wanted.tenant,
                 roles=wanted.roles,
                 by=claims.subject,
+                redirect_uris=wanted.redirect_uris,
+                public=wanted.public,
             )
         except ConflictError as error:
             raise Problem(409, "client-exists", str(error)) from error
-        created = {"client_id": wanted.client_id, "tenant": wanted.tenant, "roles": wanted.roles}
-        return _answer({**created, "client_secret": secret}, status=201)
+        created = msgspec.structs.asdict(wanted)
+        return _answer({**created, **({"client_secret": secret} if secret else {})}, status=201)
 
     async def _delete(self, request: Request) -> Response:
         claims = require(request, ADMIN_PERMISSION)
@@ -156,8 +161,17 @@ class AdminEndpoints:
             for name, text in (("client_id", wanted.client_id), ("tenant", wanted.tenant))
             if not is_name(text)
         ]
-        if unknown:
+        if unknown or (not wanted.roles and not wanted.redirect_uris and not wanted.public):
             errors.append({"pointer": "/roles", "detail": f"wanted any of {', '.join(sorted(self._known_roles))}"})
+        if wanted.public and wanted.roles:
+            errors.append(
+                {"pointer": "/roles", "detail": "a public client has none: it keeps no secret to prove itself"}
+            )
+        errors += [
+            {"pointer": f"/redirect_uris/{number}", "detail": fault}
+            for number, uri in enumerate(wanted.redirect_uris)
+            if (fault := redirect_uri_fault(uri)) is not None
+        ]
         if errors:
             detail = "; ".join(f"{error['pointer']}: {error['detail']}" for error in errors)
             raise Problem(422, "invalid-body", detail, errors=errors)
@@ -170,6 +184,8 @@ def _shown(client: Client) -> dict[str, object]:
         "roles": client.roles,
         "declared": client.declared,
         "created_s": client.created_s,
+        "redirect_uris": client.redirect_uris,
+        "public": client.public,
     }
 
 

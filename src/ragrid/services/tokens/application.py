@@ -3,17 +3,23 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
 
 from ragrid.services.tokens.admin import AdminEndpoints
+from ragrid.services.tokens.browser import BrowserEndpoints
 from ragrid.services.tokens.desk import Desk
+from ragrid.services.tokens.devices import Devices
 from ragrid.services.tokens.issuer import Issuer
 from ragrid.services.tokens.metrics import KEY_AGE, REVOCATIONS, TENDING_FAILED
 from ragrid.services.tokens.oauth import OAuthEndpoints
+from ragrid.services.tokens.passwords import Passwords
+from ragrid.services.tokens.people import PeopleEndpoints
+from ragrid.services.tokens.sign_ins import SignIns
 from ragrid.services.tokens.store import Store, make_private, open_store
+from ragrid.services.tokens.users import Users
 from ragrid.spec.settings import Listen, TokensSettings
 from ragrid.system.clock import Clock, SystemClock
 from ragrid.system.files import held_lock
@@ -37,21 +43,25 @@ def build(settings: TokensSettings, *, clock: Clock | None = None) -> tuple[Star
         held.enter_context(held_lock(lock, what="the token service"))
         store = open_store(settings.data_directory)
         held.callback(store.close)
-        issuer = Issuer(settings, store, clock or SystemClock())
-        return _application(settings, store=store, issuer=issuer, held=held.pop_all()), settings.listen
+        return _application(settings, store, clock or SystemClock(), held=held.pop_all()), settings.listen
 
 
-def _application(settings: TokensSettings, *, store: Store, issuer: Issuer, held: contextlib.ExitStack) -> Starlette:
-    desk = Desk()
+def _application(settings: TokensSettings, store: Store, clock: Clock, *, held: contextlib.ExitStack) -> Starlette:
+    issuer = Issuer(settings, store, clock)
+    desk, passwords = Desk(), Passwords()
+    users = Users(store, issuer, clock)
+    sign_ins = SignIns(settings, store, issuer, clock)
+    devices = Devices(settings, store, sign_ins, clock)
 
     @contextlib.asynccontextmanager
     async def lifespan(_application: Starlette) -> AsyncIterator[None]:
-        tending = asyncio.create_task(_tend(issuer, desk))
+        tending = asyncio.create_task(_tend(tend, desk))
         try:
             yield
         finally:
             tending.cancel()
             await asyncio.gather(tending, return_exceptions=True)
+            passwords.close()
             desk.close()
             held.close()
             logger.info("store closed", extra={"file": str(store.path)})
@@ -59,25 +69,41 @@ def _application(settings: TokensSettings, *, store: Store, issuer: Issuer, held
     async def readiness() -> Mapping[str, Any]:
         return await desk.do(issuer.probe)
 
+    def tend() -> None:
+        issuer.tend()
+        sign_ins.tend()
+
     KEY_AGE.set_function(issuer.keys.age_s)
     REVOCATIONS.set_function(lambda: len(issuer.revoked.tokens))
-    oauth = OAuthEndpoints(settings, issuer, desk).routes()
+    browser = BrowserEndpoints(
+        settings,
+        desk,
+        issuer=issuer,
+        users=users,
+        sign_ins=sign_ins,
+        devices=devices,
+        passwords=passwords,
+        clock=clock,
+    )
+    oauth = OAuthEndpoints(settings, desk, issuer=issuer, sign_ins=sign_ins, devices=devices)
+    public = [*oauth.routes(), *browser.routes()]
     admin = AdminEndpoints(issuer, desk, known_roles=settings.roles).routes()
+    people = PeopleEndpoints(users, desk, passwords, known_roles=settings.roles).routes()
     return build_application(
-        [*oauth, *admin],
+        [*public, *admin, *people],
         verifier=issuer.verifier(),
         readiness=readiness,
         name=NAME,
         lifespan=lifespan,
-        public=frozenset(route.path for route in oauth),
+        public=frozenset(route.path for route in public),
     )
 
 
-async def _tend(issuer: Issuer, desk: Desk) -> None:
+async def _tend(tend: Callable[[], None], desk: Desk) -> None:
     while True:
         await asyncio.sleep(TEND_INTERVAL_S)
         try:
-            await desk.do(issuer.tend)
+            await desk.do(tend)
         except Exception:
             # The loop lives on: a full disk today must not mean keys that never change again.
             TENDING_FAILED.inc()

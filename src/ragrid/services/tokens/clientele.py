@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from ragrid.errors import ConflictError, StateError
 from ragrid.identity.verify import LEEWAY_S
-from ragrid.services.tokens.clients import Client, hash_secret, load_seed, make_secret
+from ragrid.services.tokens.clients import COMMAND_LINE, Client, hash_secret, load_seed, make_secret
+from ragrid.services.tokens.people_store import PeopleStore
 from ragrid.services.tokens.rotation import SKEW_S
 from ragrid.services.tokens.store import AuditEvent, Kind, Store
 from ragrid.spec.settings import TokensSettings
@@ -42,26 +43,41 @@ class Clientele:
 
     def __init__(self, settings: TokensSettings, store: Store, clock: Clock) -> None:
         self._store = store
+        self._people = PeopleStore(store)
         self._clock = clock
         self._longest_s = max(settings.access_token_s, settings.service_token_s)
         self.revision = 0
         self._follow(settings)
-        self._look()
+        self.look()
 
-    def create(self, client_id: str, *, tenant: str, roles: tuple[str, ...], by: str) -> str:
-        """Make a client and return its secret, which nobody can read again; raises ConflictError when it exists."""
-        secret = make_secret()
+    def create(
+        self,
+        client_id: str,
+        *,
+        tenant: str,
+        roles: tuple[str, ...],
+        by: str,
+        redirect_uris: tuple[str, ...] = (),
+        public: bool = False,
+    ) -> str:
+        """Make a client and return its secret, which nobody can read again ("" for a public one, which has none).
+
+        Raises ConflictError when a client or a person has that name: tokens could not tell them apart.
+        """
+        secret = "" if public else make_secret()
         client = Client(
             client_id=client_id,
             tenant=tenant,
             roles=roles,
-            secret_hash=hash_secret(secret),
+            secret_hash=hash_secret(secret) if secret else b"",
             declared=False,
             created_s=self._clock.now_s(),
+            redirect_uris=redirect_uris,
+            public=public,
         )
         with self._store.change():
-            if self._store.client(client_id) is not None:
-                raise ConflictError(f"client {client_id!r} exists; delete it first, or choose another name")
+            if self._store.client(client_id) is not None or self._people.user(client_id) is not None:
+                raise ConflictError(f"{client_id!r} is the name of a client or person already; choose another")
             self._store.put_client(client)
             self._note("client-created", client, by=by)
         return secret
@@ -78,7 +94,7 @@ class Clientele:
             if client.declared:
                 raise ConflictError(f"client {client_id!r} is declared in the settings; remove it there")
             self._remove(client, by=by)
-        self._look()
+        self.look()
         return True
 
     def revoke(self, token_id: str, expires_s: float, *, client_id: str, by: str) -> None:
@@ -94,13 +110,13 @@ class Clientele:
         with self._store.change():
             self._store.revoke(token_id, expires_s)
             self._store.audit(event)
-        self._look()
+        self.look()
 
     def revoke_all(self, kind: Kind, name: str, *, by: str) -> float:
         """End every token that a subject or client has; return the time from which on new ones count."""
         with self._store.change():
             not_before_s = self._end_tokens(kind, name, by=by)
-        self._look()
+        self.look()
         return not_before_s
 
     def tend(self) -> None:
@@ -112,9 +128,10 @@ class Clientele:
             with self._store.change():
                 self._store.forget_revocations(over_s)
                 self._store.forget_watermarks(over_s - self._longest_s)
-            self._look()
+            self.look()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Read again what was revoked; to be called after a change of it."""
         self.revoked = Revoked(
             self._store.revocations(), self._store.watermarks("subject"), self._store.watermarks("client")
         )
@@ -124,6 +141,7 @@ class Clientele:
         """Make the declared clients those of the settings, all in one change."""
         now_s = self._clock.now_s()
         seeds = [load_seed(seed, settings.roles, now_s=now_s) for seed in settings.clients]
+        seeds.append(COMMAND_LINE)
         wanted = {seed.client_id for seed in seeds}
         if len(wanted) != len(seeds):
             raise StateError("clients: a client_id stands twice in the settings, wanted each once")
@@ -158,12 +176,15 @@ class Clientele:
         self._store.put_watermark(kind, name, not_before_s)
         for token_id, expires_s in self._store.tokens_issued(kind, name, since_s=not_before_s - 1).items():
             self._store.revoke(token_id, expires_s)
+        of_subject, of_client = (name, None) if kind == "subject" else (None, name)
+        for sign_in_id in self._people.sign_ins_of(subject=of_subject, client_id=of_client):
+            self._people.end_sign_in(sign_in_id)
         self._store.audit(
             AuditEvent(
                 at_s=now_s,
                 event="tokens-revoked",
-                client_id=name if kind == "client" else None,
-                subject=name if kind == "subject" else None,
+                client_id=of_client,
+                subject=of_subject,
                 details={"by": by, "not_before_s": not_before_s},
             )
         )

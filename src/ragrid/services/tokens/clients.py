@@ -20,7 +20,11 @@ _NOBODY = bytes(32)
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
-    """One client. `declared` ones come from the settings, follow them, and are not changed through the API."""
+    """One client. `declared` ones come from the settings, follow them, and are not changed through the API.
+
+    `public` ones keep no secret (a command line, a program in a browser), have no roles, and only act for people;
+    `redirect_uris` are the addresses that people may be sent back to, compared as text.
+    """
 
     client_id: str
     tenant: str
@@ -28,10 +32,23 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     secret_hash: bytes
     declared: bool
     created_s: float
+    redirect_uris: tuple[str, ...] = ()
+    public: bool = False
+
+    @property
+    def acts_for_people(self) -> bool:
+        """It may ask people to sign in."""
+        return self.public or bool(self.redirect_uris)
 
     def is_same_as(self, other: "Client") -> bool:
         """Return whether everything but the age is equal."""
         return msgspec.structs.replace(other, created_s=self.created_s) == self
+
+
+#: What `ragrid login` is; it exists in every grid.
+COMMAND_LINE = Client(
+    client_id="ragrid", tenant="none", roles=(), secret_hash=b"", declared=True, created_s=0.0, public=True
+)
 
 
 def hash_secret(secret: str) -> bytes:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote_plus
 from starlette.responses import Response
 
 from ragrid.identity.roles import permissions_of
+from ragrid.services.tokens.bearer import Bearer
 from ragrid.services.tokens.clients import Client
 from ragrid.spec.settings import TokensSettings
 from ragrid.web.problem import Problem
@@ -23,6 +24,9 @@ FORM_MEMBERS = 32
 _REPEATED = frozenset({"resource", "audience"})
 #: The service that these tokens let an administrator call, whatever the grid lists besides.
 OWN_AUDIENCE = "tokens"
+DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+#: Everything that the token endpoint takes; no password and no implicit grant (RFC 9700 sections 2.1.2 and 2.4).
+GRANT_TYPES = ("authorization_code", "client_credentials", "refresh_token", DEVICE_CODE)
 
 
 class OAuthError(Problem):
@@ -79,6 +83,11 @@ def parse_form(content: bytes, content_type: str | None) -> Form:
     """Return the members of a form; raises OAuthError when it is none, or a member stands twice."""
     if (content_type or "").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         raise OAuthError("invalid_request", "send application/x-www-form-urlencoded")
+    return parse_pairs(content)
+
+
+def parse_pairs(content: bytes) -> Form:
+    """Return the members of a form or query; raises OAuthError when it is none, or a member stands twice."""
     try:
         pairs = parse_qsl(
             content.decode(),
@@ -88,7 +97,7 @@ def parse_form(content: bytes, content_type: str | None) -> Form:
             max_num_fields=FORM_MEMBERS,
         )
     except ValueError as error:
-        raise OAuthError("invalid_request", "the body is not application/x-www-form-urlencoded UTF-8") from error
+        raise OAuthError("invalid_request", "the parameters are not form-encoded UTF-8") from error
     members: dict[str, tuple[str, ...]] = {}
     for name, value in pairs:
         if name in members and name not in _REPEATED:
@@ -98,16 +107,19 @@ def parse_form(content: bytes, content_type: str | None) -> Form:
 
 
 def credentials_of(form: Form, authorization: str | None) -> Credentials:
-    """Return who calls, by client_secret_basic or client_secret_post; raises OAuthError for neither and for both."""
+    """Return who calls, by client_secret_basic, client_secret_post, or the name of a public client and no secret.
+
+    Raises OAuthError for none of these and for two at once.
+    """
     posted = form.one("client_secret")
     if authorization is not None:
         if posted is not None:
             raise OAuthError("invalid_request", "two ways of client authentication at once, wanted one")
         return _basic(authorization)
     client_id = form.one("client_id")
-    if not client_id or not posted:
+    if not client_id:
         raise invalid_client()
-    return Credentials(client_id, posted)
+    return Credentials(client_id, posted or "")
 
 
 def invalid_client() -> OAuthError:
@@ -122,13 +134,12 @@ def invalid_client() -> OAuthError:
 
 def decide(form: Form, client: Client, settings: TokensSettings) -> Grant:
     """Return what the token of a client-credentials request may do; raises OAuthError when it asks for too much."""
-    grant_type = form.needed("grant_type")
-    if grant_type != "client_credentials":
-        raise OAuthError("unsupported_grant_type", "wanted grant_type=client_credentials")
+    if client.public or not client.roles:
+        raise OAuthError("unauthorized_client", "this client acts for people only")
     allowed = permissions_of(client.roles, settings.roles)
     return Grant(
-        audience=_audience(form, audiences_of(settings)),
-        permissions=_scope(form.one("scope"), allowed),
+        audience=audience_of(form, audiences_of(settings)),
+        permissions=scope_of(form.one("scope"), allowed),
         lifetime_s=_lifetime_s(client.roles, settings),
     )
 
@@ -138,17 +149,17 @@ def audiences_of(settings: TokensSettings) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*settings.audiences, OWN_AUDIENCE)))
 
 
-def claims_for(grant: Grant, client: Client, *, issuer: str, token_id: str, now_s: float) -> dict[str, Any]:
+def claims_for(grant: Grant, bearer: Bearer, *, issuer: str, token_id: str, now_s: float) -> dict[str, Any]:
     """Return the claims of an RFC 9068 access token; times are whole seconds, as most verifiers expect."""
     issued_s = int(now_s)
     return {
         "iss": issuer,
         "aud": list(grant.audience),
-        "sub": client.client_id,
-        "client_id": client.client_id,
-        "tenant": client.tenant,
+        "sub": bearer.subject,
+        "client_id": bearer.client_id,
+        "tenant": bearer.tenant,
         "scope": " ".join(grant.permissions),
-        "roles": list(client.roles),
+        "roles": list(bearer.roles),
         "iat": issued_s,
         "exp": issued_s + int(grant.lifetime_s),
         "jti": token_id,
@@ -158,19 +169,25 @@ def claims_for(grant: Grant, client: Client, *, issuer: str, token_id: str, now_
 def metadata(settings: TokensSettings) -> dict[str, Any]:
     """Return the authorization server metadata (RFC 8414)."""
     issuer = settings.issuer
-    methods = ["client_secret_basic", "client_secret_post"]
+    secret_methods = ["client_secret_basic", "client_secret_post"]
+    methods = [*secret_methods, "none"]
     return {
         "issuer": issuer,
+        "authorization_endpoint": f"{issuer}/oauth2/authorize",
+        "device_authorization_endpoint": f"{issuer}/oauth2/device_authorization",
         "token_endpoint": f"{issuer}/oauth2/token",
         "jwks_uri": f"{issuer}/.well-known/jwks.json",
         "revocation_endpoint": f"{issuer}/oauth2/revoke",
         "introspection_endpoint": f"{issuer}/oauth2/introspect",
-        "grant_types_supported": ["client_credentials"],
-        "response_types_supported": [],
+        "grant_types_supported": list(GRANT_TYPES),
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": True,
         "scopes_supported": sorted(permissions_of(tuple(settings.roles), settings.roles)),
         "token_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_methods_supported": methods,
-        "introspection_endpoint_auth_methods_supported": methods,
+        "introspection_endpoint_auth_methods_supported": secret_methods,
     }
 
 
@@ -188,19 +205,21 @@ def _basic(authorization: str) -> Credentials:
     return Credentials(unquote_plus(client_id), unquote_plus(secret))
 
 
-def _audience(form: Form, known: Sequence[str]) -> tuple[str, ...]:
+def audience_of(form: Form, known: Sequence[str]) -> tuple[str, ...]:
+    """Return the services that a request names, all of `known` when it names none; raises OAuthError for others."""
     wanted = {value for name in sorted(_REPEATED) for value in form.members.get(name, ())}
     if wanted - set(known):
         raise OAuthError("invalid_target", f"wanted any of: {' '.join(known)}")
     return tuple(name for name in known if not wanted or name in wanted)
 
 
-def _scope(asked: str | None, allowed: frozenset[str]) -> tuple[str, ...]:
+def scope_of(asked: str | None, allowed: frozenset[str]) -> tuple[str, ...]:
+    """Return the permissions that a request names, all of `allowed` when it names none; raises OAuthError for more."""
     if asked is None:
         return tuple(sorted(allowed))
     wanted = set(asked.split(" "))
     if not wanted <= allowed:
-        raise OAuthError("invalid_scope", "asked for more than the roles of this client allow, or for nothing")
+        raise OAuthError("invalid_scope", "asked for more than the roles allow, or for nothing")
     return tuple(sorted(wanted))
 
 

@@ -8,6 +8,7 @@ import msgspec
 from ragrid.errors import StateError
 from ragrid.identity.claims import Claims
 from ragrid.identity.verify import InvalidTokenError, TokenVerifier, signed_members
+from ragrid.services.tokens.bearer import Bearer, bearer_of_client
 from ragrid.services.tokens.clientele import Clientele, Revoked
 from ragrid.services.tokens.clients import Client, is_secret_of
 from ragrid.services.tokens.grants import (
@@ -37,13 +38,14 @@ ADMIN_PERMISSION = "tokens:admin"
 _NEEDED = frozenset({"sub", "client_id", "jti", "exp", "iat"})
 
 
-class IssuedToken(msgspec.Struct, frozen=True, kw_only=True):
+class IssuedToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answer of the token endpoint (RFC 6749 section 5.1)."""
 
     access_token: str
     token_type: str
     expires_in: int
     scope: str
+    refresh_token: str | None = None
 
 
 class Issuer:
@@ -91,39 +93,50 @@ class Issuer:
             after = {"Retry-After": str(int(pause_s) + 1)}
             raise OAuthError("invalid_client", "too many wrong secrets; wait", status=429, headers=after)
         self._lockout.failed(credentials.client_id)
-        self._refused("invalid_client", credentials.client_id[:128])
+        self.refused("invalid_client", client_id=credentials.client_id[:128])
         raise invalid_client()
+
+    def identify(self, credentials: Credentials) -> Client:
+        """Return the client that calls: a public one by its name alone, any other by its secret; raises OAuthError."""
+        if not credentials.secret:
+            client = self._store.client(credentials.client_id)
+            if client is not None and client.public:
+                return client
+        return self.authenticate(credentials)
 
     def issue(self, form: Form, client: Client) -> IssuedToken:
         """Return a token for `client`, its issue written to the audit log first; raises OAuthError."""
         try:
             grant = decide(form, client, self._settings)
         except OAuthError as error:
-            self._refused(error.code, client.client_id)
+            self.refused(error.code, client_id=client.client_id)
             raise
-        return self._issue(grant, client)
+        issued, event = self.sign(grant, bearer_of_client(client))
+        with self._store.change():
+            self._store.audit(event)
+        return issued
 
-    def _issue(self, grant: Grant, client: Client) -> IssuedToken:
+    def sign(self, grant: Grant, bearer: Bearer) -> tuple[IssuedToken, AuditEvent]:
+        """Return a token, and the line that must be in the audit log before anybody sees it."""
         now_s = self._clock.now_s()
         token_id = secrets.token_urlsafe(16)
-        # a token of the second in which its client's tokens were revoked would be born dead
-        issued_s = max(now_s, self.revoked.not_before_s(client.client_id, client.client_id))
-        claims = claims_for(grant, client, issuer=self._settings.issuer, token_id=token_id, now_s=issued_s)
+        # a token of the second in which its bearer's tokens were revoked would be born dead
+        issued_s = max(now_s, self.revoked.not_before_s(bearer.subject, bearer.client_id))
+        claims = claims_for(grant, bearer, issuer=self._settings.issuer, token_id=token_id, now_s=issued_s)
         token = self.keyring.sign(claims)
-        with self._store.change():
-            self._store.audit(
-                AuditEvent(
-                    at_s=now_s,
-                    event="token-issued",
-                    client_id=client.client_id,
-                    token_id=token_id,
-                    expires_s=float(claims["exp"]),
-                    details={"scope": claims["scope"], "aud": claims["aud"], "kid": self.keyring.current.kid},
-                )
-            )
+        event = AuditEvent(
+            at_s=now_s,
+            event="token-issued",
+            client_id=bearer.client_id,
+            subject=bearer.subject if bearer.is_person else None,
+            token_id=token_id,
+            expires_s=float(claims["exp"]),
+            details={"scope": claims["scope"], "aud": claims["aud"], "kid": self.keyring.current.kid},
+        )
         ISSUED.labels("service" if grant.lifetime_s == self._settings.service_token_s else "access").inc()
         lifetime_s = claims["exp"] - claims["iat"]
-        return IssuedToken(access_token=token, token_type="Bearer", expires_in=lifetime_s, scope=claims["scope"])  # noqa: S106 - a kind of token, not one
+        issued = IssuedToken(access_token=token, token_type="Bearer", expires_in=lifetime_s, scope=claims["scope"])  # noqa: S106 - a kind of token, not one
+        return issued, event
 
     def revoke(self, token: str, client: Client) -> None:
         """Make a token worthless (RFC 7009); one that is none of ours or over is nothing to do.
@@ -134,7 +147,7 @@ class Issuer:
         if claims is None:
             return
         if claims["client_id"] != client.client_id and not self._is_admin(client):
-            self._refused("unauthorized_client", client.client_id)
+            self.refused("unauthorized_client", client_id=client.client_id)
             raise OAuthError("unauthorized_client", "the token was issued to another client", status=403)
         expires_s = float(claims["exp"])
         self.clientele.revoke(claims["jti"], expires_s, client_id=claims["client_id"], by=client.client_id)
@@ -149,6 +162,10 @@ class Issuer:
         if claims is None or not (is_trusted or claims["client_id"] == client.client_id):
             return {"active": False}
         return {"active": True, "token_type": "Bearer", "username": claims["sub"], **claims}
+
+    def client(self, client_id: str) -> Client | None:
+        """Return one client, or None."""
+        return self._store.client(client_id)
 
     def clients(self) -> list[Client]:
         """Return all clients by name."""
@@ -173,17 +190,22 @@ class Issuer:
             raise StateError(f"the signing key does not fit the published one: {error}") from error
         return {"clients": clients, "kid": self.keyring.current.kid, "revocations": len(self.revoked.tokens)}
 
-    def _refused(self, code: str, client_id: str) -> None:
+    def refused(self, code: str, *, client_id: str | None = None, subject: str | None = None) -> None:
+        """Count a refusal of a client or person, and write it to the audit log as far as there is room for such."""
         REFUSED.labels(code).inc()
         left_out = self._budget.left_out
         if not self._budget.spend():
             return
         self._budget.left_out = 0
-        details: dict[str, Any] = {"error": code, **({"left_out_before": left_out} if left_out else {})}
+        event = AuditEvent(
+            at_s=self._clock.now_s(),
+            event="token-refused" if subject is None else "sign-in-refused",
+            client_id=client_id,
+            subject=subject,
+            details={"error": code, **({"left_out_before": left_out} if left_out else {})},
+        )
         with self._store.change():
-            self._store.audit(
-                AuditEvent(at_s=self._clock.now_s(), event="token-refused", client_id=client_id, details=details)
-            )
+            self._store.audit(event)
 
     def _is_admin(self, client: Client) -> bool:
         return any(ADMIN_PERMISSION in self._settings.roles.get(role, ()) for role in client.roles)

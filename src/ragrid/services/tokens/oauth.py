@@ -9,11 +9,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ragrid.services.tokens import grants
 from ragrid.services.tokens.clients import Client
 from ragrid.services.tokens.desk import Desk
-from ragrid.services.tokens.grants import NO_STORE, Form, credentials_of, metadata, parse_form
-from ragrid.services.tokens.issuer import Issuer
+from ragrid.services.tokens.devices import Devices
+from ragrid.services.tokens.grants import (
+    NO_STORE,
+    Credentials,
+    Form,
+    OAuthError,
+    credentials_of,
+    metadata,
+    parse_form,
+)
+from ragrid.services.tokens.issuer import IssuedToken, Issuer
 from ragrid.services.tokens.rotation import JWKS_MAX_AGE_S
+from ragrid.services.tokens.sign_ins import SignIns
 from ragrid.spec.settings import TokensSettings
 from ragrid.web.application import read_body
 
@@ -28,8 +39,12 @@ _CACHED = {"Cache-Control": f"public, max-age={int(JWKS_MAX_AGE_S)}"}
 class OAuthEndpoints:
     """The endpoints of RFC 6749, 7009, 7662, 8414 and 7517, on top of one Issuer."""
 
-    def __init__(self, settings: TokensSettings, issuer: Issuer, desk: Desk) -> None:
+    def __init__(
+        self, settings: TokensSettings, desk: Desk, *, issuer: Issuer, sign_ins: SignIns, devices: Devices
+    ) -> None:
         self._issuer = issuer
+        self._sign_ins = sign_ins
+        self._devices = devices
         self._desk = desk
         self._metadata = msgspec.json.encode(metadata(settings))
 
@@ -37,6 +52,7 @@ class OAuthEndpoints:
         """Return the routes; all of them answer without a bearer token."""
         return [
             Route("/oauth2/token", self._token, methods=["POST"]),
+            Route("/oauth2/device_authorization", self._device, methods=["POST"]),
             Route("/oauth2/revoke", self._revoke, methods=["POST"]),
             Route("/oauth2/introspect", self._introspect, methods=["POST"]),
             Route("/.well-known/jwks.json", self._jwks),
@@ -48,15 +64,43 @@ class OAuthEndpoints:
         form = await _form(request)
         credentials = credentials_of(form, request.headers.get("authorization"))
 
+        return _private(await self._desk.do(self._granted, form, credentials))
+
+    def _granted(self, form: Form, credentials: Credentials) -> IssuedToken:
+        client = self._issuer.identify(credentials)
+        match form.needed("grant_type"):
+            case "client_credentials":
+                return self._issuer.issue(form, client)
+            case "authorization_code":
+                return self._sign_ins.redeem(form, client)
+            case "refresh_token":
+                return self._sign_ins.refresh(form, client)
+            case grants.DEVICE_CODE:
+                return self._devices.poll(form, client)
+        raise OAuthError("unsupported_grant_type", f"wanted one of {', '.join(grants.GRANT_TYPES)}")
+
+    async def _device(self, request: Request) -> Response:
+        form = await _form(request)
+        credentials = credentials_of(form, request.headers.get("authorization"))
+
         def work() -> Any:
-            return self._issuer.issue(form, self._issuer.authenticate(credentials))
+            client = self._issuer.identify(credentials)
+            if not client.acts_for_people:
+                raise OAuthError("unauthorized_client", "this client does not act for people")
+            return self._devices.begin(form, client)
 
         return _private(await self._desk.do(work))
 
     async def _revoke(self, request: Request) -> Response:
         form = await _form(request)
-        client = await self._client(request, form)
-        await self._desk.do(self._issuer.revoke, form.needed("token"), client)
+        credentials = credentials_of(form, request.headers.get("authorization"))
+
+        def work() -> None:
+            token, client = form.needed("token"), self._issuer.identify(credentials)
+            if not self._sign_ins.revoke(token, client):
+                self._issuer.revoke(token, client)
+
+        await self._desk.do(work)
         return Response(headers=NO_STORE)
 
     async def _introspect(self, request: Request) -> Response:

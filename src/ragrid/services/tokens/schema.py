@@ -35,6 +35,36 @@ ALTER TABLE audit ADD COLUMN subject TEXT;
 DROP INDEX audit_live;
 CREATE INDEX audit_time ON audit (at_s);
 """,
+    """
+ALTER TABLE clients ADD COLUMN redirect_uris TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE clients ADD COLUMN public INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE users (
+  name TEXT PRIMARY KEY, tenant TEXT NOT NULL, roles TEXT NOT NULL, password_hash TEXT NOT NULL,
+  disabled INTEGER NOT NULL, created_s REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE sign_ins (
+  sign_in_id TEXT PRIMARY KEY, client_id TEXT NOT NULL, subject TEXT NOT NULL, scope TEXT NOT NULL,
+  audience TEXT NOT NULL, expires_s REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sign_ins_subject ON sign_ins (subject);
+CREATE INDEX sign_ins_client ON sign_ins (client_id);
+CREATE TABLE codes (
+  hash BLOB PRIMARY KEY, sign_in_id TEXT NOT NULL, redirect_uri TEXT NOT NULL, challenge TEXT NOT NULL,
+  expires_s REAL NOT NULL, used INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE refresh_tokens (
+  hash BLOB PRIMARY KEY, sign_in_id TEXT NOT NULL, expires_s REAL NOT NULL, used INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX refresh_tokens_sign_in ON refresh_tokens (sign_in_id);
+CREATE TABLE devices (
+  hash BLOB PRIMARY KEY, user_code TEXT NOT NULL UNIQUE, client_id TEXT NOT NULL, scope TEXT, audience TEXT NOT NULL,
+  expires_s REAL NOT NULL, state TEXT NOT NULL, subject TEXT
+) STRICT, WITHOUT ROWID;
+CREATE TABLE sign_in_tokens (
+  token_id TEXT PRIMARY KEY, sign_in_id TEXT NOT NULL, expires_s REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sign_in_tokens_sign_in ON sign_in_tokens (sign_in_id);
+""",
 )
 VERSION = len(_STEPS)
 

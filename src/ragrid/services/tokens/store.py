@@ -88,17 +88,17 @@ class Store:
 
     def clients(self) -> list[Client]:
         """Return all clients by name."""
-        return [_client(row) for row in self._rows("SELECT * FROM clients ORDER BY client_id")]
+        return [_client(row) for row in self.rows("SELECT * FROM clients ORDER BY client_id")]
 
     def client(self, client_id: str) -> Client | None:
         """Return one client, or None."""
-        rows = self._rows("SELECT * FROM clients WHERE client_id = ?", (client_id,))
+        rows = self.rows("SELECT * FROM clients WHERE client_id = ?", (client_id,))
         return _client(rows[0]) if rows else None
 
     def put_client(self, client: Client) -> None:
         """Store a client, in the place of one of the same name."""
         self._connection.execute(
-            "INSERT OR REPLACE INTO clients VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO clients VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 client.client_id,
                 client.tenant,
@@ -106,6 +106,8 @@ class Store:
                 client.secret_hash,
                 int(client.declared),
                 client.created_s,
+                json.dumps(client.redirect_uris),
+                int(client.public),
             ),
         )
 
@@ -115,7 +117,7 @@ class Store:
 
     def revocations(self) -> dict[str, float]:
         """Return the expiry of every revoked token by its id."""
-        return {row[0]: row[1] for row in self._rows("SELECT token_id, expires_s FROM revocations")}
+        return {row[0]: row[1] for row in self.rows("SELECT token_id, expires_s FROM revocations")}
 
     def revoke(self, token_id: str, expires_s: float) -> None:
         """Remember that a token is not good any more; twice is once."""
@@ -129,12 +131,12 @@ class Store:
         """Return the expiry of every token that a subject or client was issued from a time on, by its id."""
         who = "client_id" if kind == "client" else "coalesce(subject, client_id)"
         query = f"SELECT token_id, expires_s FROM audit WHERE at_s >= ? AND event = 'token-issued' AND {who} = ?"  # noqa: S608 - one of the two lines above
-        return {row[0]: row[1] for row in self._rows(query, (since_s, name))}
+        return {row[0]: row[1] for row in self.rows(query, (since_s, name))}
 
     def watermarks(self, kind: Kind) -> dict[str, float]:
         """Return the time before which tokens of a subject or client count for nothing, by its name."""
         query = "SELECT name, not_before_s FROM watermarks WHERE kind = ? ORDER BY name"
-        return {row[0]: row[1] for row in self._rows(query, (kind,))}
+        return {row[0]: row[1] for row in self.rows(query, (kind,))}
 
     def put_watermark(self, kind: Kind, name: str, not_before_s: float) -> None:
         """Remember that tokens from before a time count for nothing; an earlier time than the known one is ignored."""
@@ -150,7 +152,7 @@ class Store:
 
     def keys(self) -> list[StoredKey]:
         """Return all signing keys."""
-        return [_key(row) for row in self._rows("SELECT * FROM signing_keys ORDER BY kid")]
+        return [_key(row) for row in self.rows("SELECT * FROM signing_keys ORDER BY kid")]
 
     def replace_keys(self, keys: Sequence[StoredKey]) -> None:
         """Put these keys in the place of all others."""
@@ -193,7 +195,7 @@ class Store:
 
     def audit_lines(self, wanted: AuditQuery, limit: int) -> list[AuditEvent]:
         """Return up to `limit` of the wanted lines, oldest first."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT id, at_s, event, client_id, token_id, expires_s, details, subject FROM audit"
             " WHERE id > ?1 AND at_s >= ?2 AND (?3 IS NULL OR client_id = ?3 OR subject = ?3) ORDER BY id LIMIT ?4",
             (wanted.after, wanted.since_s, wanted.name, limit),
@@ -216,7 +218,8 @@ class Store:
         """Close the file; what was committed is in it."""
         self._connection.close()
 
-    def _rows(self, query: str, bindings: Sequence[str | float | None] = ()) -> list[tuple[Any, ...]]:
+    def rows(self, query: str, bindings: Sequence[str | float | bytes | None] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement of the files beside this one, and return what it found."""
         try:
             return self._connection.execute(query, bindings).fetchall()
         except apsw.Error as error:
@@ -270,6 +273,8 @@ def _client(row: tuple[Any, ...]) -> Client:
         secret_hash=row[3],
         declared=bool(row[4]),
         created_s=row[5],
+        redirect_uris=tuple(json.loads(row[6])),
+        public=bool(row[7]),
     )
 
 

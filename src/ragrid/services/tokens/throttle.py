@@ -22,8 +22,9 @@ class _Failures:
 class Lockout:
     """Exponential pauses for a client id whose secret keeps being wrong; in memory.
 
-    A right secret always passes and ends the pause. Secrets have 256 bits, so pauses are not what keeps them from
-    being guessed; they bound what a guesser costs, and must not let a stranger lock out the owner.
+    A client's right secret always passes and ends the pause: secrets have 256 bits, so pauses are not what keeps them
+    from being guessed; they bound what a guesser costs, and must not let a stranger lock out the owner. The password
+    of a person can be guessed, so there the pause holds for right ones too (`users.py`); it is 5 minutes at most.
     """
 
     def __init__(self, clock: Clock) -> None:
