@@ -5,7 +5,8 @@ import contextlib
 import logging
 import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -14,6 +15,8 @@ from ragrid.agent.checks import CompletionProbe, Probe, http_probe, tcp_probe
 from ragrid.agent.chroma import ChromaProbe
 from ragrid.agent.metrics import AgentMetrics
 from ragrid.agent.processes import ProcessReader
+from ragrid.agent.restarter import Restarter, SupervisedParts, grid_root
+from ragrid.agent.state import Health
 from ragrid.agent.status import AgentStatus, instance_status, iso_time, registry_status, save_status
 from ragrid.agent.watchdog import keep_supervised
 from ragrid.agent.watcher import RegistryHealth, Watcher
@@ -60,6 +63,7 @@ class Agent:
         """Run every loop; returns once `stop` is set and all of them have ended. A loop that fails ends the agent."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(watcher.run()) for watcher in self.watchers]
+            tasks += [group.create_task(restarter.run(health)) for restarter, health in self._restarters()]
             tasks.append(group.create_task(self._save_status_forever()))
             if self.settings.log_directory:
                 tasks.append(group.create_task(_trim_logs_forever(self.settings.log_directory)))
@@ -74,6 +78,19 @@ class Agent:
             await stop.wait()
             for task in tasks:
                 task.cancel()
+
+    def _restarters(self) -> Iterator[tuple[Restarter, Callable[[], Health]]]:
+        """Yield what restarts the parts that may be restarted, each with how to read its instance's health."""
+        root = grid_root()
+        if self.settings.supervisor_socket is None or root is None:
+            return
+        parts = SupervisedParts(self.settings.supervisor_socket, root)
+        for watcher in self.watchers:
+            if watcher.watched.restart is not None:
+                restarter = Restarter(
+                    watcher.watched, watcher.watched.restart, parts, metrics=self.metrics, clock=self._clock
+                )
+                yield restarter, partial(_health_of, watcher)
 
     async def _watcher(self, watched: WatchedInstance, stack: contextlib.AsyncExitStack) -> Watcher:
         return Watcher(
@@ -109,6 +126,10 @@ class Agent:
             save_status(self.settings.status_file, status)
         except OSError as error:  # a full disk must not take healthy instances out
             logger.warning("status file cannot be written", extra={"reason": str(error)})
+
+
+def _health_of(watcher: Watcher) -> Health:
+    return watcher.state.health
 
 
 async def _trim_logs_forever(folder: Path) -> None:

@@ -36,6 +36,18 @@ class AgentMetrics:
         self._leases_lost = Counter(
             "ragrid_leases_lost_total", "Leases that ended before they were renewed.", _LABELS, registry=registry
         )
+        self._restarts = Counter(
+            "ragrid_part_restarts_total",
+            "Restarts of a part that failed its check.",
+            _LABELS,
+            registry=registry,
+        )
+        self._given_up = Gauge(
+            "ragrid_part_given_up",
+            "1 while a part fails that was restarted as often as is allowed.",
+            _LABELS,
+            registry=registry,
+        )
         self._supervisor_starts = Counter(
             "ragrid_supervisor_starts_total", "Times the supervisor was found dead and started.", registry=registry
         )
@@ -69,6 +81,19 @@ class AgentMetrics:
         self._registry_up.set(ok)
         if not ok:
             self._registry_failures.inc()
+
+    def expect_restarts(self, part: str, instance: str) -> None:
+        """Show an instance whose part may be restarted, from the start."""
+        self._restarts.labels(part, instance)
+        self.gave_up(part, instance, given_up=False)
+
+    def restarted(self, part: str, instance: str) -> None:
+        """Count one restart of the part behind an instance."""
+        self._restarts.labels(part, instance).inc()
+
+    def gave_up(self, part: str, instance: str, *, given_up: bool) -> None:
+        """Show whether restarting was given up."""
+        self._given_up.labels(part, instance).set(given_up)
 
     def supervisor_started(self) -> None:
         """Count one start of the supervisor."""

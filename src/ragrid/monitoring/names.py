@@ -20,6 +20,7 @@ HTTP_DURATION = "ragrid_http_request_duration_seconds"
 #: Exported by the agent. Labels: part, instance; the registry's has none.
 INSTANCE_UP = "ragrid_instance_up"
 REGISTRY_UP = "ragrid_registry_up"
+PART_GIVEN_UP = "ragrid_part_given_up"
 
 #: Recorded by Prometheus from our rules.
 SCRAPE_COVERAGE = "ragrid:scrape_coverage:ratio"
@@ -41,7 +42,7 @@ GATEWAY = (
     "gateway_timers_running",
 )
 SERVICES = (HTTP_REQUESTS, HTTP_DURATION)
-AGENT = (INSTANCE_UP, REGISTRY_UP, "ragrid_instance_registered", "ragrid_check_failures_total")
+AGENT = (INSTANCE_UP, REGISTRY_UP, PART_GIVEN_UP, "ragrid_instance_registered", "ragrid_check_failures_total")
 
 #: Of node_exporter 1.5 (Debian 12), read from its /metrics.
 NODE = (

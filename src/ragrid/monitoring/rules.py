@@ -28,6 +28,7 @@ def _part_groups(settings: RuleSettings, expected: Mapping[str, int]) -> list[di
         _part_not_scraped(),
         _part_down(),
         _instance_down(),
+        _part_given_up(),
         _registry_away(),
         _coverage(),
         _state_too_old(settings.thresholds),
@@ -86,6 +87,17 @@ def _instance_down() -> Alert:
         hold="1m",
         summary="Instance {{ $labels.instance }} of {{ $labels.part }} does not work",
         description="The agent's check of it has failed for a minute; it gets no requests until it passes again.",
+    )
+
+
+def _part_given_up() -> Alert:
+    return Alert(
+        name="PartGivenUp",
+        expression=f"{names.PART_GIVEN_UP} == 1",
+        severity="page",
+        hold="10s",
+        summary="{{ $labels.part }} on {{ $labels.instance }} was restarted again and again, and still fails",
+        description="The agent leaves it alone now: what is wrong with it, a restart does not mend.",
     )
 
 

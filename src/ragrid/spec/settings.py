@@ -152,8 +152,23 @@ class Check(_Settings, frozen=True, kw_only=True):
     fall: int = 2
 
 
+class RestartRules(_Settings, frozen=True, kw_only=True):
+    """When the agent starts `part`, the supervisor's name, again: once its check has failed for `after_s`.
+
+    A process that has not worked since its start gets `start_s`. After `attempts` without success it is left alone.
+    """
+
+    part: str
+    after_s: float = 20.0
+    start_s: float = 120.0
+    attempts: int = 5
+
+
 class WatchedInstance(_Settings, frozen=True, kw_only=True):
-    """One instance that the agent looks after; `register` is false for parts that no gateway route leads to."""
+    """One instance that the agent looks after; `register` is false for parts that no gateway route leads to.
+
+    Without `restart`, it is never restarted by the agent.
+    """
 
     service: str
     instance_id: str
@@ -165,6 +180,7 @@ class WatchedInstance(_Settings, frozen=True, kw_only=True):
     scheme: Literal["http", "https"] = "http"
     ca_file: Path | None = None
     check: Check
+    restart: RestartRules | None = None
 
 
 class AgentSettings(_Settings, frozen=True, kw_only=True):

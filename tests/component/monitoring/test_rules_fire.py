@@ -92,6 +92,8 @@ CASES = (
         "InstanceDown",
     ),
     case("one instance of two is down", {instance("m1"): level(0), instance("m2"): level(1)}, "InstanceDown"),
+    case("a part is restarted", gauge('ragrid_part_given_up{part="memory",instance="m1"}', 0)),
+    case("a part is given up", gauge('ragrid_part_given_up{part="memory",instance="m1"}', 1), "PartGivenUp"),
     case("no registry", gauge("ragrid_registry_up", 0), "RegistryUnreachable"),
     case("state just fresh", gauge("gateway_state_age_seconds", 60)),
     case("no state since the start", gauge("gateway_state_age_seconds", -1), "GatewayStateTooOld"),

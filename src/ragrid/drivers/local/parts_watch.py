@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+from msgspec.structs import replace
+
 from ragrid.drivers.local.part import Part, Probe, Scrape
 from ragrid.drivers.local.parts_relay import UPSTREAM_PATH
 from ragrid.drivers.local.parts_services import CHROMADB_VERSION, python_part_command
@@ -14,7 +16,10 @@ from ragrid.monitoring.prometheus import (
     render_prometheus,
 )
 from ragrid.monitoring.settings import Objective, RuleSettings, Thresholds
-from ragrid.spec.settings import AgentSettings, Check, Listen, WatchedInstance, dump_settings
+from ragrid.spec.settings import AgentSettings, Check, Listen, RestartRules, WatchedInstance, dump_settings
+
+#: Parts that the agent starts again when they hang: each keeps its state on disk, and starts within seconds.
+_RESTARTED = ("chromadb", "memory", "rag", "tokens")
 
 
 def agent_part(site: Site, supervisor_command: tuple[str, ...]) -> Part:
@@ -56,7 +61,9 @@ def watched_instances(site: Site) -> Iterator[WatchedInstance]:
         yield _watched(site, "rag", services.rag.port, site.version, ready)
     if services.vllm and services.vllm.model and site.runs(services.vllm.on):
         check = Check(kind="completion", model=services.vllm.served_model, timeout_s=10.0)
-        yield _watched(site, "vllm", services.vllm.port, "", check)
+        # A model is read for minutes, and a restart costs every answer under way.
+        patience = RestartRules(part="vllm", after_s=60.0, start_s=1800.0)
+        yield replace(_watched(site, "vllm", services.vllm.port, "", check), restart=patience)
     if services.vllm and services.vllm.address and site.runs(services.vllm.on):
         health = Check(
             kind="http", path=UPSTREAM_PATH, interval_s=10.0, timeout_s=5.0
@@ -72,6 +79,7 @@ def _watched(site: Site, service: str, port: int, version: str, check: Check) ->
         port=port,
         version=version,
         check=check,
+        restart=RestartRules(part=service) if service in _RESTARTED else None,
     )
 
 

@@ -19,6 +19,7 @@ from ragrid.system.log_files import LIMIT_BYTES
 #: supervisord waits one second longer before each retry; this many retries span an hour, then the part is FATAL.
 RETRIES = 85
 _ALREADY_STOPPED = 70  # supervisor.xmlrpc.Faults.NOT_RUNNING
+_ALREADY_STARTED = 60  # supervisor.xmlrpc.Faults.ALREADY_STARTED
 _ALREADY_ADDED = 90  # supervisor.xmlrpc.Faults.ALREADY_ADDED
 _BAD_NAME = 10  # supervisor.xmlrpc.Faults.BAD_NAME
 
@@ -132,6 +133,10 @@ class SupervisorControl:
         """Stop `name` and make the supervisor forget it; one that is not known is no error."""
         self._tolerate(_BAD_NAME, "stopProcessGroup", name, True)
         self._tolerate(_BAD_NAME, "removeProcessGroup", name)
+
+    def start(self, name: str) -> None:
+        """Start `name` when the supervisor has given up on it; one that runs is no error."""
+        self._tolerate(_ALREADY_STARTED, "startProcess", name, False)
 
     def signal(self, name: str, signal_name: str) -> None:
         """Send `signal_name` (such as HUP) to the process of `name`."""
