@@ -11,7 +11,7 @@ from ragrid.drivers.local.part import Part
 from ragrid.drivers.local.prepare import prepare
 from ragrid.drivers.local.site import Site
 from ragrid.errors import ConflictError
-from ragrid.plan.steps import Step, Wanted, diff
+from ragrid.plan.steps import Step, diff
 from ragrid.system import owned
 from ragrid.system.clock import Clock
 from ragrid.system.files import held_lock
@@ -49,7 +49,7 @@ def bring_up(site: Site, clock: Clock, listener: Listener) -> Outcome:
         _refuse_taken_ports(site, driver.parts)
         listener.waiting("the supervisor")
         driver.start_supervisor()
-        steps = diff([Wanted(part.name, part.revision) for part in driver.parts], driver.observe())
+        steps = diff(driver.wanted(), driver.observe())
         journal = Journal(site.layout.journal, clock)
         apply(steps, driver, journal, watch=lambda _, step: listener.waiting(f"{step.action} {step.part}"))
         await_ready(site, driver, listener)

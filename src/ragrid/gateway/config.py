@@ -81,6 +81,11 @@ class GatewayConfig:
     lua_path: str = "/usr/share/lua/5.1/?.lua"
     lua_c_path: str = "/usr/lib/x86_64-linux-gnu/lua/5.1/?.so;/usr/lib/aarch64-linux-gnu/lua/5.1/?.so"
 
+    @property
+    def reload_outcome(self) -> Path:
+        """Where whoever reloads the edge notes what came of it; the edge exports it."""
+        return self.run_directory / "reload.json"
+
     def __post_init__(self) -> None:
         """Refuse what nginx would read differently."""
         if (self.tls is None) != (self.https_port is None):

@@ -56,6 +56,7 @@ def _policy_table(config: GatewayConfig) -> dict[str, Any]:
             "log_directory": str(config.log_directory),
             "admin_socket": str(config.admin_socket),
         },
+        "reload_outcome": str(config.reload_outcome),
         "health": {"interval_s": config.health.interval_s, "timeout_s": config.health.timeout_s},
         "services": {service.name: _service_table(service) for service in config.services},
     }

@@ -10,12 +10,17 @@ class Action(StrEnum):
 
     START = "start"
     RESTART = "restart"
+    RELOAD = "reload"
     STOP = "stop"
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One part as it should run; equal revisions mean: nothing to do."""
+    """One part as it should run; equal revisions mean: nothing to do.
+
+    Of a part that can take new files while it runs, the revision is `BEGINNING/FILES`: while the beginning is the same,
+    it needs no restart.
+    """
 
     name: str
     revision: str
@@ -39,8 +44,15 @@ def diff(wanted: Sequence[Wanted], seen: Mapping[str, str]) -> tuple[Step, ...]:
     names = {part.name for part in wanted}
     stops = (Step(Action.STOP, name) for name in sorted(seen.keys() - names))
     changes = (
-        Step(Action.RESTART if part.name in seen else Action.START, part.name, part.revision)
+        Step(_change(part.revision, seen.get(part.name)), part.name, part.revision)
         for part in wanted
         if seen.get(part.name) != part.revision
     )
     return (*stops, *changes)
+
+
+def _change(wanted: str, seen: str | None) -> Action:
+    if seen is None:
+        return Action.START
+    is_reload = "/" in wanted and seen.partition("/")[0] == wanted.partition("/")[0]
+    return Action.RELOAD if is_reload else Action.RESTART

@@ -22,6 +22,17 @@ def test_stops_come_before_starts_and_starts_keep_the_order_of_dependence() -> N
     assert steps == (Step(Action.STOP, "old"), Step(Action.START, "etcd", "1"), Step(Action.RESTART, "agent", "2"))
 
 
+def test_only_what_can_take_new_files_is_reloaded() -> None:
+    def change(seen: str, wanted: str) -> Action:
+        return diff([Wanted("a", wanted)], {"a": seen})[0].action
+
+    assert change("1/x", "1/y") is Action.RELOAD
+    assert change("1/x", "2/x") is Action.RESTART
+    assert change("1", "1/y") is Action.RELOAD  # it ran without files that could change
+    assert change("", "1/y") is Action.RESTART
+    assert change("1", "2") is Action.RESTART
+
+
 @given(_WANTED, _SEEN, st.integers(0, 12))
 def test_a_plan_cut_after_any_step_is_completed_by_the_next(
     wanted: list[Wanted], seen: dict[str, str], cut: int

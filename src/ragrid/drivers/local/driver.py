@@ -7,15 +7,18 @@ from pathlib import Path
 
 from ragrid.drivers.local.layout import Layout
 from ragrid.drivers.local.part import Part
+from ragrid.drivers.local.reload import check_files, digest_of, reload_part
 from ragrid.drivers.local.supervisor import SupervisorControl, render_program, render_supervisor
 from ragrid.errors import UnreachableError
-from ragrid.plan.steps import Action, Step
+from ragrid.plan.steps import Action, Step, Wanted
 from ragrid.system import owned
 from ragrid.system.files import PRIVATE, write_atomic, write_if_changed
 from ragrid.system.process import run
 
 SUPERVISOR = "supervisor"
 _SUPERVISOR_START_S = 10.0
+#: The supervisor calls a part running one second (`startsecs`) after its start.
+_STARTING_S = 3.0
 #: Parts get this long to end by themselves at `down`; a gateway may be draining streams.
 STOP_GRACE_S = 30.0
 #: What is left after that has lost its parent and gets this long.
@@ -38,8 +41,21 @@ class LocalDriver:
             return {}
         return {state.name: self._revision_of(state.name) for state in self.control.processes()}
 
+    def wanted(self) -> tuple[Wanted, ...]:
+        """Return every part with the revision that it should run at, in the order of dependence."""
+        return tuple(Wanted(part.name, part.revision + digest_of(part)) for part in self.parts)
+
     def run(self, step: Step) -> None:
-        """Carry out one step: the part's files are replaced only now, and it is started on them."""
+        """Carry out one step: the part's files are replaced only now, and it is started on them, or told to read them.
+
+        Raises RagridError, and changes nothing, when a part that can check its files refuses them.
+        """
+        if step.action is not Action.STOP:
+            check_files(self.layout, self._parts[step.part])
+        if step.action is Action.RELOAD and self._is_running(step.part):
+            reload_part(self.layout, self._parts[step.part], self.control)
+            write_atomic(self._revision_file(step.part), step.revision.encode(), mode=PRIVATE)
+            return
         if step.action is not Action.START:
             self.control.unload(step.part)
             owned.end(lambda: self._processes_of(step.part), grace_s=ORPHAN_GRACE_S)
@@ -52,7 +68,7 @@ class LocalDriver:
             write_if_changed(self.layout.root / name, content, mode=PRIVATE)
         write_if_changed(self._program_file(part.name), render_program(self.layout, part, self.python), mode=PRIVATE)
         self.control.load(part.name)
-        write_atomic(self._revision_file(part.name), part.revision.encode(), mode=PRIVATE)
+        write_atomic(self._revision_file(part.name), step.revision.encode(), mode=PRIVATE)
 
     def start_supervisor(self) -> bool:
         """Make sure that one supervisor runs, ending what a dead one left of itself; tell whether it was started.
@@ -101,6 +117,16 @@ class LocalDriver:
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline and self._processes_of(SUPERVISOR):
             time.sleep(0.1)
+
+    def _is_running(self, part: str) -> bool:
+        """Tell whether the part has got past its start, waiting for one that is just starting."""
+        deadline = time.monotonic() + _STARTING_S
+        while (state := self._state_of(part)) == "STARTING" and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return state == "RUNNING"
+
+    def _state_of(self, part: str) -> str:
+        return next((one.state for one in self.control.processes() if one.name == part), "")
 
     def _processes_of(self, part: str) -> list[int]:
         return [pid for pid, name in owned.parts_running(self.layout.root).items() if name == part]

@@ -35,6 +35,24 @@ class Scrape:
 
 
 @dataclass(frozen=True, slots=True)
+class Reload:
+    """How a part takes new files while it runs.
+
+    `directory` (below the state directory) holds its files. `check`, with another such directory appended, is a command
+    that accepts or refuses them. After a SIGHUP the figure `metric` on `page` grows once the new files are in force.
+    `watched` are files and folders that others write and that it must read again when they change. `outcome` is where
+    the last result is noted.
+    """
+
+    directory: str
+    check: tuple[str, ...]
+    page: str
+    metric: str
+    watched: tuple[Path, ...]
+    outcome: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """Everything that the supervisor, the checks and the people need to know of one process."""
 
@@ -52,6 +70,7 @@ class Part:
     stop_signal: str = "TERM"
     stop_wait_s: float = 10.0
     priority: int = 100
+    reload: Reload | None = None
 
     @property
     def address(self) -> str:
@@ -60,8 +79,14 @@ class Part:
 
     @property
     def revision(self) -> str:
-        """Return a digest of everything that would change how the part runs."""
+        """Return a digest of everything that would change how the part runs; its files apart if it can reload them."""
         files = {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items()}
         secrets = {name: str(file) for name, file in self.secret_environment.items()}
-        said = json.dumps([self.version, self.command, dict(self.environment), secrets, files], sort_keys=True)
-        return hashlib.sha256(said.encode()).hexdigest()[:16]
+        beginning = [self.version, self.command, dict(self.environment), secrets]
+        if self.reload is None:
+            return _digest([*beginning, files])
+        return f"{_digest(beginning)}/{_digest(files)}"
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -4,7 +4,7 @@ import re
 from importlib import resources
 from pathlib import Path
 
-from ragrid.drivers.local.part import Part, Port, Probe, Scrape
+from ragrid.drivers.local.part import Part, Port, Probe, Reload, Scrape
 from ragrid.drivers.local.site import Site
 from ragrid.gateway.config import EdgeService, GatewayConfig, Tls
 from ragrid.gateway.render import render_nginx
@@ -33,6 +33,14 @@ def gateway_part(site: Site) -> Part:
         stop_signal="QUIT",  # finishes what it has
         stop_wait_s=15.0,
         priority=30,
+        reload=Reload(
+            directory="etc/gateway",
+            check=(str(site.programs.nginx), "-t", "-c", "nginx.conf", "-e", "stderr", "-p"),
+            page=f"http://{_host(site.address)}:{gateway.metrics_port}/metrics",
+            metric="gateway_config_loaded_timestamp_seconds",
+            watched=(config.tls.certificate_file, config.lua_directory) if config.tls else (config.lua_directory,),
+            outcome=config.reload_outcome,
+        ),
     )
 
 
@@ -58,6 +66,10 @@ def gateway_config(site: Site) -> GatewayConfig:
         state_age_limit_s=gateway.admin_closes_after.seconds,
         services=tuple(EdgeService(name=name, balance=balance) for name, balance in services),
     )
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 def routed_services(metrics: str) -> frozenset[str]:

@@ -23,6 +23,7 @@ local ngx = ngx
 local byte, find, sub = string.byte, string.find, string.sub
 local get_method = ngx.req.get_method
 local settings -- policy.json
+local loaded_at -- when this life of the configuration began
 local prefix, counter = "", 0
 
 local PR_SET_PDEATHSIG = 1
@@ -55,6 +56,8 @@ function _M.init()
     balancer.load(settings.services)
     health.load(settings.services, settings.health)
     state.load_file(settings.state_file)
+    ngx.update_time()
+    loaded_at = ngx.now()
 end
 
 function _M.init_worker()
@@ -284,6 +287,17 @@ function _M.log(service_name)
         ngx.now() - ngx.req.start_time(), header_time and last_seconds(header_time))
 end
 
+-- 1 unless the last attempt to put another configuration in the place of this one failed; the driver notes which.
+local function is_reload_good()
+    local file = io.open(settings.reload_outcome, "rb")
+    if not file then
+        return 1
+    end
+    local outcome = cjson.decode(file:read("*a"))
+    file:close()
+    return type(outcome) == "table" and outcome.is_successful == false and 0 or 1
+end
+
 -- The private metrics port.
 function _M.metrics()
     local version, refreshed_at, refused, free_bytes = state.facts()
@@ -294,6 +308,8 @@ function _M.metrics()
         { "gateway_timers_running", health.timer_fault() and 0 or 1 },
         { "gateway_state_refused_total", refused },
         { "gateway_state_free_bytes", free_bytes },
+        { "gateway_config_last_reload_successful", is_reload_good() },
+        { "gateway_config_loaded_timestamp_seconds", loaded_at },
     }
     local view = state.view(balancer.update)
     if view then

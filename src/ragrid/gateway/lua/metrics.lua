@@ -149,6 +149,8 @@ local HELP = {
     { "gateway_state_refused_total", "counter", "States that were refused as wrong or old." },
     { "gateway_state_free_bytes", "gauge", "Room left for the state." },
     { "gateway_keys", "gauge", "Verification keys in force." },
+    { "gateway_config_last_reload_successful", "gauge", "0 when the last new configuration was refused and the old one stays." },
+    { "gateway_config_loaded_timestamp_seconds", "gauge", "When the configuration in force was read." },
 }
 
 local function family_of(sample)
