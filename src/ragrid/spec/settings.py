@@ -77,6 +77,7 @@ class MemorySettings(_Settings, frozen=True, kw_only=True):
     listen: Listen
     trust: TokenTrust
     data_directory: Path
+    store: Literal["sqlite", "postgresql"] = "sqlite"
     public_prefix: str = "/memory"
     max_store_bytes: int | None = None
 

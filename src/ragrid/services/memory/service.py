@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 
-from ragrid.errors import RagridError
+from ragrid.errors import MissingError, RagridError
 from ragrid.identity.keys import KeyFile
 from ragrid.identity.verify import TokenVerifier
 from ragrid.services.memory.api import MemoryApi
@@ -29,8 +29,13 @@ SWEEP_BATCH = 500
 def build(settings: MemorySettings, *, clock: Clock | None = None) -> tuple[Starlette, Listen]:
     """Open the store and return the application with the address to serve it on.
 
-    Raises ConflictError when another process has the store, StateError when its file is damaged or not ours.
+    Raises ConflictError when another process has the store, StateError when its file is damaged or not ours, and
+    MissingError for a store that this release does not have: a second SQLite beside it would be a second truth.
     """
+    if settings.store != "sqlite":
+        raise MissingError(
+            f"services.memory.store: got {settings.store!r}, not in this release yet; wanted 'sqlite' on one host"
+        )
     clock = clock or SystemClock()
     store = SqliteStore.open(settings.data_directory, max_bytes=settings.max_store_bytes)
     WRITE_QUEUE_DEPTH.set_function(lambda: store.waiting_writes)
