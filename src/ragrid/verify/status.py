@@ -56,14 +56,14 @@ class GridStatus:
 
 def examine(site: Site, driver: LocalDriver) -> GridStatus:
     """Return the present status of the grid of `site`; asks all parts at once, each for 2 s at most."""
-    prober = Prober(site.secrets.authority_certificate)
+    prober = Prober(site.gateway_authority)
     try:
         with ThreadPoolExecutor(max_workers=len(driver.parts)) as pool:
             healths = dict(zip((part.name for part in driver.parts), pool.map(prober.ask, driver.parts), strict=True))
     finally:
         prober.close()
     states = states_by_name(driver.control)
-    running = {name: pid for pid, name in sorted(owned.parts_running(site.layout.root).items(), reverse=True)}
+    running = _running(site)
     scraped = _scraped(site, driver.parts)
     return GridStatus(
         grid=site.grid.grid,
@@ -85,20 +85,36 @@ def _status(
     running_pid: int | None,
     scraped: Mapping[str, bool] | None,
 ) -> PartStatus:
-    pid = state.pid if state and state.pid else running_pid
     word = state.state if state else ("ORPHANED" if running_pid else "STOPPED")
-    reason = state.description if state and state.state not in {"RUNNING", "STARTING"} else ""
     return PartStatus(
         name=part.name,
         state=word,
         is_healthy=health.is_ready and word == "RUNNING",
         address=part.address,
         version=part.version,
-        pid=pid,
+        pid=running_pid,
         since_s=state.since_s if state else None,
         scraped=None if scraped is None else scraped.get(part.name, False),
-        detail="; ".join(text for text in (reason, health.detail) if text),
+        detail="; ".join(text for text in (_reason(word, state), health.detail) if text),
     )
+
+
+def _running(site: Site) -> Mapping[str, int]:
+    """Return the process that each part was started as; for one without a record, the first that is found."""
+    found = {name: pid for pid, name in sorted(owned.parts_running(site.layout.root).items(), reverse=True)}
+    leaders = {name: owned.Leader.read(site.layout.locks / f"{name}.lock") for name in found}
+    return {name: leader.pid if (leader := leaders[name]) and leader.is_alive() else pid for name, pid in found.items()}
+
+
+def _reason(word: str, state: ProcessState | None) -> str:
+    """Return what a state means, where the word alone does not say it."""
+    told = {
+        "STOPPED": "stopped; `ragrid up` starts it",
+        "ORPHANED": "runs without the supervisor; `ragrid up` starts one",
+        "EXITED": "ended; the supervisor starts it again",
+        "FATAL": "the supervisor gave up; look at its log, then `ragrid up`",
+    }
+    return told.get(word, state.description if state and word == "BACKOFF" else "")
 
 
 def _scraped(site: Site, parts: Sequence[Part]) -> Mapping[str, bool] | None:
