@@ -14,7 +14,7 @@ from ragrid.registry.protocol import Lease
 RETRY_S = 1.0
 #: A lease is renewed after this part of its time, so that two renewals may fail before it ends.
 RENEW_RATIO = 1 / 3
-#: An instance that is not healthy is looked at at least this often, seconds: it is waited for.
+#: An instance that is not healthy, or whose last check failed, is looked at at least this often, seconds.
 WAITED_FOR_EVERY_S = 0.5
 #: An instance that another agent holds is looked for this often, seconds: when it is gone, it is ours.
 OBSERVE_EVERY_S = 2.0
@@ -106,7 +106,8 @@ def checked(state: State, result: CheckResult, rules: Rules, *, now_s: float) ->
 
 def check_interval_s(state: State, *, usual_s: float) -> float:
     """Return how long after the last check began the next one begins, seconds."""
-    return usual_s if state.health == Health.HEALTHY else min(usual_s, WAITED_FOR_EVERY_S)
+    is_well = state.health == Health.HEALTHY and not state.failures
+    return usual_s if is_well else min(usual_s, WAITED_FOR_EVERY_S)
 
 
 def next_action(state: State, rules: Rules, *, now_s: float) -> Action:

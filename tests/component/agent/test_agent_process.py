@@ -4,13 +4,15 @@ import asyncio
 import dataclasses
 import json
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from ragrid.registry.protocol import Instance, Registry
-from ragrid.spec.settings import Listen
+from ragrid.spec.settings import AgentSettings, Check, Listen
 from support.agent_rig import AgentProcess, HttpPart, eventually
 from support.registry_servers import Server, free_ports
 
@@ -41,6 +43,29 @@ async def test_hung_instance_is_taken_out(agent: AgentProcess, part: HttpPart, r
     await agent.sees(registry, [])
     part.signal(signal.SIGCONT)
     await agent.sees(registry, MEMORY)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
+async def test_with_the_usual_check_a_dead_instance_leaves_the_registry(
+    tmp_path: Path,
+    settings: AgentSettings,
+    part: HttpPart,
+    registry: Registry,
+    record_property: Callable[[str, object], None],
+    number: int,
+) -> None:
+    """As a grid has it: a check every 2 s, 2 s for an answer, two failures. How long it took is the test's property."""
+    usual = msgspec.structs.replace(settings.instances[0], check=Check(kind="http", path="/healthz"))
+    agent = AgentProcess(tmp_path, msgspec.structs.replace(settings, instances=(usual,), lease_s=10.0))
+    try:
+        agent.start()
+        await agent.sees(registry, MEMORY)
+        part.signal(number)
+        began_s = time.monotonic()
+        await agent.sees(registry, [])
+        record_property("detected_s", round(time.monotonic() - began_s, 2))
+    finally:
+        agent.stop()
 
 
 async def test_instance_that_answers_wrongly_is_taken_out_and_the_status_says_why(

@@ -103,7 +103,9 @@ def test_next_action(state: State, now_s: float, action: Action) -> None:
 
 
 def test_instance_that_is_not_healthy_is_looked_at_more_often() -> None:
-    assert [check_interval_s(state, usual_s=2.0) for state in (HEALTHY, UNHEALTHY, State())] == [2.0, 0.5, 0.5]
+    doubted = after("++-")  # healthy still, and its last check failed
+    intervals = [check_interval_s(state, usual_s=2.0) for state in (HEALTHY, UNHEALTHY, State(), doubted)]
+    assert intervals == [2.0, 0.5, 0.5, 0.5]
     assert check_interval_s(UNHEALTHY, usual_s=0.2) == 0.2
 
 
