@@ -7,10 +7,13 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeService:
-    """One service behind the edge; `name` is a key of `routes.POLICY`."""
+    """One service behind the edge; `name` is a key of `routes.POLICY`.
+
+    `hash` sends the same caller with the same `X-Session-Id` to the same instance.
+    """
 
     name: str
-    balance: Literal["least_conn", "round_robin"] = "least_conn"
+    balance: Literal["least_conn", "round_robin", "hash"] = "least_conn"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,8 @@ class GatewayConfig:
     limits: Limits = field(default_factory=Limits)
     patience: Patience = field(default_factory=Patience)
     health: HealthChecks = field(default_factory=HealthChecks)
+    #: How long an instance that joins others takes to get its full share.
+    slow_start_s: float = 10.0
     #: Without a word from the controller (which speaks every 2 s) for so long, routes that need `…:admin` close.
     state_age_limit_s: float = 60.0
     modules_directory: Path = Path("/usr/lib/nginx/modules")

@@ -49,6 +49,7 @@ def render_nginx(config: GatewayConfig) -> dict[str, bytes]:
 def _policy_table(config: GatewayConfig) -> dict[str, Any]:
     return {
         "issuer": config.issuer,
+        "slow_start_s": config.slow_start_s,
         "state_age_limit_s": config.state_age_limit_s,
         "state_file": str(config.state_file),
         "places": {

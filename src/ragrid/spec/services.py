@@ -10,7 +10,11 @@ from ragrid.spec.section import Section
 from ragrid.spec.values import Duration
 
 ServiceName = Literal["chromadb", "memory", "rag", "vllm"]
-Balance = Literal["least_conn", "round_robin"]
+Balance = Literal["least_conn", "round_robin", "hash"]
+_BALANCE = (
+    "How the gateway chooses an instance: the one with the fewest requests, each in turn, or always the same one for a "
+    "caller and its `X-Session-Id` (`hash`, which keeps a language model's cache of a session warm)."
+)
 
 
 class Chromadb(Section):
@@ -20,7 +24,7 @@ class Chromadb(Section):
         default=(), min_length=1, description="Hosts that run it. Default: the first host."
     )
     port: kinds.Port = Field(default=8001, description="Private port.")
-    balance: Balance = Field(default="least_conn", description="How the gateway chooses an instance.")
+    balance: Balance = Field(default="least_conn", description=_BALANCE)
 
 
 class Memory(Section):
@@ -30,7 +34,7 @@ class Memory(Section):
         default=(), min_length=1, description="Hosts that run it. Default: the first host."
     )
     port: kinds.Port = Field(default=3000, description="Private port.")
-    balance: Balance = Field(default="least_conn", description="How the gateway chooses an instance.")
+    balance: Balance = Field(default="least_conn", description=_BALANCE)
     store: Literal["sqlite", "postgresql"] = Field(
         default="sqlite", description="`sqlite` for one host; `postgresql` is needed for several."
     )
@@ -75,7 +79,7 @@ class Rag(Section):
         default=(), min_length=1, description="Hosts that run it. Default: the first host."
     )
     port: kinds.Port = Field(default=3010, description="Private port.")
-    balance: Balance = Field(default="least_conn", description="How the gateway chooses an instance.")
+    balance: Balance = Field(default="least_conn", description=_BALANCE)
     embedder: Embedder = Field(default_factory=Embedder, description="What turns text into vectors.")
     generator: Generator = Field(default_factory=Generator, description="What turns passages into an answer.")
     chunk_words: kinds.WordCount = Field(default=120, description="Words in one passage.")
@@ -88,7 +92,7 @@ class Vllm(Section):
     """vLLM, the language model: run here (`model`), or reached at an `address`."""
 
     port: kinds.Port = Field(default=8000, description="Private port.")
-    balance: Balance = Field(default="least_conn", description="How the gateway chooses an instance.")
+    balance: Balance = Field(default="least_conn", description=_BALANCE)
     model: kinds.Line | None = Field(default=None, description="Model to run: a name on a hub, or a folder.")
     served_name: kinds.Line | None = Field(
         default=None, description="Name that clients ask for. Default: what `model` says."

@@ -1,51 +1,90 @@
--- Which instance gets a request: least connections (default) or smooth weighted round robin, over instances that are
--- up and not draining. Retries go to another instance; a request that is not idempotent only when none of its bytes
--- were sent.
+-- Which instance gets a request: least connections (default), smooth weighted round robin, or consistent hashing on the
+-- caller and its session, over instances that are up and not draining. Weights count in all three. An instance that joins
+-- others begins with a share of its weight. Retries go to another instance; a request that is not idempotent only when
+-- none of its bytes were sent.
 --
--- Connections are counted by each worker for itself and published as absolute figures, so a worker that dies leaves
--- no count behind for longer than COUNT_TTL_S.
+-- Connections are counted by each worker for itself and shown to the others by a timer (`counts.lua`).
 
 local ngx_balancer = require "ngx.balancer"
+local counts = require "counts"
 local health = require "health"
+local ring = require "ring"
 
 local _M = {}
 
-local COUNT_TTL_S = 600
+-- What an instance gets of its weight when it has just joined.
+local FIRST_SHARE = 0.1
 -- A request that kills each instance it meets must not meet them all.
 local MOST_RETRIES = 2
 -- "No live upstream": nginx answers 502. (ngx.ERROR would make it 500.)
 local NGX_BUSY = -3
 
-local counts_dict = ngx.shared.ragrid_connections
-local counts = {}  -- address -> connections of this worker
-local pools = {}   -- service -> {endpoints = all, available = to choose from}
-local balances = {} -- service -> "least_conn" | "round_robin"
+local slow_start_s
+local pools = {}    -- service -> {endpoints = all, available = to choose from, by_address = the same by address, ring =}
+local balances = {} -- service -> "least_conn" | "round_robin" | "hash"
 
-function _M.load(services)
+function _M.load(services, slow_start)
+    slow_start_s = slow_start
     for name, service in pairs(services) do
         balances[name] = service.balance
     end
 end
 
--- Up and not draining; else not draining; else all: with every instance ejected, trying beats refusing.
-local function choose_available(endpoints)
-    local up, staying = {}, {}
+-- True when `balance` wants a key in the context of the request.
+function _M.needs_key(service_name)
+    return balances[service_name] == "hash"
+end
+
+local function staying(endpoints)
+    local found = {}
     for _, endpoint in ipairs(endpoints) do
         if not endpoint.draining then
-            staying[#staying + 1] = endpoint
-            if health.is_up(endpoint.address) then
-                up[#up + 1] = endpoint
-            end
+            found[#found + 1] = endpoint
         end
     end
-    return #up > 0 and up or #staying > 0 and staying or endpoints
+    return #found > 0 and found or endpoints
+end
+
+-- Up and not draining; else not draining; else all: with every instance ejected, trying beats refusing.
+local function choose_available(endpoints)
+    local candidates = staying(endpoints)
+    local up = {}
+    for _, endpoint in ipairs(candidates) do
+        if health.is_up(endpoint.address) then
+            up[#up + 1] = endpoint
+        end
+    end
+    return #up > 0 and up or candidates
+end
+
+-- What a new reading of the same instances must not forget: whose turn it is, and who has just joined.
+local function carry_over(available, before)
+    local by_address = {}
+    for _, endpoint in ipairs(available) do
+        local old = before and before[endpoint.address]
+        if old then
+            endpoint.credit, endpoint.joined_at = old.credit, old.joined_at
+        elseif before and next(before) then
+            endpoint.joined_at = ngx.now()
+        end
+        by_address[endpoint.address] = endpoint
+    end
+    return by_address
 end
 
 -- Takes a new view of the state (endpoints or health changed).
 function _M.update(view)
+    local old = pools
     pools = {}
     for name, service in pairs(view.services) do
-        pools[name] = { endpoints = service.endpoints, available = choose_available(service.endpoints) }
+        local before = old[name]
+        local available = choose_available(service.endpoints)
+        pools[name] = {
+            endpoints = service.endpoints,
+            available = available,
+            by_address = carry_over(available, before and before.by_address),
+            ring = _M.needs_key(name) and ring.of(staying(service.endpoints), before and before.ring),
+        }
     end
 end
 
@@ -58,15 +97,17 @@ function _M.pool(service_name)
     return nil
 end
 
-local function connections(address)
-    local total = counts[address] or 0
-    local own = ngx.worker.id()
-    for worker = 0, ngx.worker.count() - 1 do
-        if worker ~= own then
-            total = total + (counts_dict:get(worker .. "|" .. address) or 0)
-        end
+local function weight_of(endpoint)
+    local joined_at = endpoint.joined_at
+    if not joined_at then
+        return endpoint.weight
     end
-    return total
+    local share = (ngx.now() - joined_at) / slow_start_s
+    if share >= 1 then
+        endpoint.joined_at = nil
+        return endpoint.weight
+    end
+    return endpoint.weight * math.max(FIRST_SHARE, share)
 end
 
 -- Smooth weighted round robin: everybody gains its weight, the richest is chosen and pays the sum.
@@ -76,8 +117,9 @@ local function next_in_turn(candidates, tried)
     for index = 1, #candidates do
         local endpoint = candidates[index]
         if not (tried and tried[endpoint.address]) then
-            endpoint.credit = (endpoint.credit or 0) + endpoint.weight
-            sum = sum + endpoint.weight
+            local weight = weight_of(endpoint)
+            endpoint.credit = (endpoint.credit or 0) + weight
+            sum = sum + weight
             if not best or endpoint.credit > best.credit then
                 best = endpoint
             end
@@ -96,7 +138,7 @@ local function least_connected(available, tried)
     for index = 1, #available do
         local endpoint = available[index]
         if not (tried and tried[endpoint.address]) then
-            local load = connections(endpoint.address) / endpoint.weight
+            local load = counts.of(endpoint.address) / weight_of(endpoint)
             if not least or load < least then
                 least, equal = load, { endpoint }
             elseif load == least then
@@ -107,15 +149,26 @@ local function least_connected(available, tried)
     return next_in_turn(equal)
 end
 
-local function count(address, change)
-    local figure = math.max(0, (counts[address] or 0) + change)
-    counts[address] = figure > 0 and figure or nil
-    counts_dict:set(ngx.worker.id() .. "|" .. address, figure, COUNT_TTL_S)
+-- Returns an instance of `pool` that was not tried, or nil.
+local function choose(pool, context, tried)
+    local available = pool.available
+    if #available == 1 then
+        return not tried and available[1]
+    end
+    local balance = balances[context.route.service]
+    if balance == "hash" then
+        return ring.find(pool.ring, context.key, function(address)
+            return not (tried and tried[address]) and pool.by_address[address]
+        end)
+    elseif balance == "round_robin" then
+        return next_in_turn(available, tried)
+    end
+    return least_connected(available, tried)
 end
 
 -- In the log phase, and when a try failed: the connection to `address` is over.
 function _M.release(address)
-    count(address, -1)
+    counts.add(address, -1)
 end
 
 -- Refuses to go on with a request; nginx then answers 502.
@@ -157,20 +210,13 @@ function _M.balance()
     elseif #available > 1 then
         ngx_balancer.set_more_tries(math.min(#available - 1, MOST_RETRIES))
     end
-    local endpoint
-    if #available == 1 then
-        endpoint = not tried and available[1]
-    elseif balances[route.service] == "round_robin" then
-        endpoint = next_in_turn(available, tried)
-    else
-        endpoint = least_connected(available, tried)
-    end
+    local endpoint = choose(pool, context, tried)
     if not endpoint then
         return give_up()
     end
     context.address = endpoint.address
     if #available > 1 then
-        count(endpoint.address, 1)
+        counts.add(endpoint.address, 1)
         context.counted = endpoint.address
         ngx.var.ragrid_peer = endpoint.address -- outlives ngx.ctx when nginx redirects to its error page
     end

@@ -3,6 +3,7 @@
 local balancer = require "balancer"
 local cjson = require "cjson.safe"
 local collections = require "collections"
+local counts = require "counts"
 local ffi = require "ffi"
 local headers = require "headers"
 local health = require "health"
@@ -53,7 +54,7 @@ function _M.init()
     settings = assert(cjson.decode(file:read("*a")))
     file:close()
     policy.load(settings.services)
-    balancer.load(settings.services)
+    balancer.load(settings.services, settings.slow_start_s)
     health.load(settings.services, settings.health)
     state.load_file(settings.state_file)
     ngx.update_time()
@@ -69,6 +70,7 @@ function _M.init_worker()
     prefix = random_hex(12) .. "-"
     collectgarbage("setpause", 400) -- half the collections for at most twice the memory, of which a worker has few MB
     metrics.start(health.ran)
+    counts.start()
     health.start(balancer.update)
 end
 
@@ -185,6 +187,10 @@ local function answer_to(service_name, context)
         return problem.new(503, "unavailable", "no instance of " .. service_name .. " is registered; try again",
             { ["Retry-After"] = "1" })
     end
+    if balancer.needs_key(service_name) then
+        -- one caller's sessions are spread, and nobody reaches into another caller's
+        context.key = var.ragrid_subject .. "\n" .. (var.http_x_session_id or "")
+    end
     headers.strip()
     if route.owned and not found.is_owned then
         context.asks = pool
@@ -218,7 +224,7 @@ end
 function _M.decide(service_name)
     -- pool: without it, balance() refuses; address: where the request was sent last; counted: the same, if it is counted
     local context = {
-        found = false, route = false, answer = false, asks = false, pool = false, address = false, counted = false,
+        found = false, route = false, answer = false, asks = false, pool = false, key = false, address = false, counted = false,
     }
     ngx.ctx = context
     local answer = answer_to(service_name, context)
