@@ -1,6 +1,7 @@
 """`ragrid client`."""
 
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 from msgspec import to_builtins
@@ -9,6 +10,8 @@ from ragrid.cli.administer import administrator, draw, moment
 from ragrid.cli.context import json_option, state_option
 from ragrid.cli.talk import say, show
 from ragrid.client import administration
+from ragrid.errors import UsageError
+from ragrid.identity.strict import strict_object
 
 
 @click.group(epilog="\b\nExamples:\n  ragrid client list\n  ragrid client create nightly --role reader")
@@ -42,6 +45,7 @@ def list_clients(state: Path | None, as_json: bool) -> None:
 @click.option("--tenant", help="Whose vectors and memories it sees. Default: the grid's first tenant.")
 @click.option("--redirect-uri", "redirect_uris", multiple=True, help="Where people are sent back to after signing in.")
 @click.option("--public", is_flag=True, help="It keeps no secret and acts for people only (an app, a command line).")
+@click.option("--jwks", "key_file", type=click.File("rb"), help="It proves itself with these public keys (RFC 7517).")
 @state_option
 @json_option
 def create(
@@ -51,18 +55,26 @@ def create(
     tenant: str | None,
     redirect_uris: tuple[str, ...],
     public: bool,
+    key_file: BinaryIO | None,
     state: Path | None,
     as_json: bool,
 ) -> None:
     """Make a client and print its secret, this one time."""
-    wanted = administration.create_client(client_id, roles, tenant=tenant, redirect_uris=redirect_uris, public=public)
+    wanted = administration.create_client(
+        client_id,
+        roles,
+        tenant=tenant,
+        redirect_uris=redirect_uris,
+        public=public,
+        jwks=None if key_file is None else _key_set(key_file),
+    )
     with administrator(state) as grid:
         made = grid.send(wanted)
     if as_json:
         show(to_builtins(made))
         return
     if not made.client_secret:
-        say(f"[dim]{made.client_id} is a public client; it has no secret[/dim]")
+        say(f"[dim]{made.client_id} is {'public' if public else 'known by its key'}; it has no secret[/dim]")
         return
     click.echo(made.client_secret)
     say(f"[dim]the secret of {made.client_id}: nobody can read it again, so keep it now[/dim]")
@@ -83,3 +95,10 @@ def delete(client_id: str, yes: bool, state: Path | None, as_json: bool) -> None
         show({"client_id": client_id, "deleted": True})
     else:
         say(f"{client_id} is deleted, and its tokens with it")
+
+
+def _key_set(file: BinaryIO) -> dict[str, object]:
+    try:
+        return strict_object(file.read())
+    except ValueError as error:
+        raise UsageError(f"{file.name}: {error}; wanted a JSON Web Key Set (RFC 7517)") from error

@@ -1,6 +1,6 @@
 """What an administrator asks of the token service (pure): calls, and their answers as values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 import msgspec
@@ -24,6 +24,7 @@ class ClientEntry(_Model, frozen=True, kw_only=True):
     created_s: float = 0.0
     redirect_uris: tuple[str, ...] = ()
     public: bool = False
+    has_key: bool = False
 
 
 class ClientPage(_Model, frozen=True, kw_only=True):
@@ -133,11 +134,12 @@ def create_client(
     tenant: str | None = None,
     redirect_uris: Sequence[str] = (),
     public: bool = False,
+    jwks: Mapping[str, object] | None = None,
 ) -> Call[NewClient]:
-    """Make a client; `redirect_uris` are for those that people sign in with."""
+    """Make a client; `redirect_uris` are for those that people sign in with, `jwks` for those that have a key."""
     wanted = {"client_id": client_id, "roles": list(roles), **({"tenant": tenant} if tenant else {})}
-    for_people = {"redirect_uris": list(redirect_uris), "public": public}
-    return json_call(f"{_PREFIX}/clients", NewClient, {**wanted, **for_people})
+    more = {"redirect_uris": list(redirect_uris), "public": public, **({"jwks": jwks} if jwks is not None else {})}
+    return json_call(f"{_PREFIX}/clients", NewClient, {**wanted, **more})
 
 
 def delete_client(client_id: str) -> Call[None]:

@@ -99,12 +99,13 @@ class TokenVerifier:
         return verdict
 
 
-def signed_members(token: str, keys: KeySource) -> dict[str, Any]:
-    """Return the payload of an access token that one of `keys` signed; who it is for and when is not looked at.
+def signed_members(token: str, keys: KeySource, *, types: frozenset[str] = _TYPES) -> dict[str, Any]:
+    """Return the payload of a token that one of `keys` signed; who it is for and when is not looked at.
 
-    Raises InvalidTokenError.
+    `types` are the kinds of token that will do, in lower case: access tokens, unless told otherwise. Raises
+    InvalidTokenError.
     """
-    header, payload = _split(token)
+    header, payload = _split(token, types)
     _check_signature(token, _key_for(header, keys))
     return _object_of(payload, "payload")
 
@@ -121,7 +122,7 @@ def _key_for(header: Mapping[str, Any], keys: KeySource) -> VerificationKey:
     return key
 
 
-def _split(token: str) -> tuple[dict[str, Any], str]:
+def _split(token: str, types: frozenset[str]) -> tuple[dict[str, Any], str]:
     """Return the checked header and the undecoded payload; nothing is computed over a token that is too long."""
     if len(token) > TOKEN_LIMIT_CHARACTERS:
         raise InvalidTokenError(f"token has {len(token)} characters, wanted at most {TOKEN_LIMIT_CHARACTERS}")
@@ -132,9 +133,10 @@ def _split(token: str) -> tuple[dict[str, Any], str]:
     unknown = header.keys() - _HEADER_MEMBERS
     if unknown:
         raise InvalidTokenError("token header holds members other than alg, kid and typ; none of them is supported")
-    kind = header.get("typ")
-    if not isinstance(kind, str) or kind.lower() not in _TYPES:
-        raise InvalidTokenError("token header 'typ' is not 'at+jwt'; only access tokens are accepted")
+    kind = header.get("typ", "")
+    if not isinstance(kind, str) or kind.lower() not in types:
+        wanted = "'at+jwt'; only access tokens are accepted" if types is _TYPES else "one that is accepted here"
+        raise InvalidTokenError(f"token header 'typ' is not {wanted}")
     try:
         decode_base64url(signature)
     except ValueError as error:

@@ -1,5 +1,6 @@
 """What a client of the token service sees, over real HTTP."""
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,9 +10,13 @@ import pytest
 from ragrid.identity.keys import KeyFile
 from ragrid.identity.roles import BUILTIN_ROLES
 from ragrid.identity.verify import InvalidTokenError, TokenVerifier
+from ragrid.services.tokens.assertion import ASSERTION_TYPE
+from ragrid.services.tokens.exchange import ACCESS_TOKEN
+from ragrid.services.tokens.grants import TOKEN_EXCHANGE
 from ragrid.services.tokens.store import FILE_NAME
 from ragrid.spec.settings import TokenTrust
 from ragrid.system.clock import SystemClock
+from support.token_mint import TokenMint
 from support.token_service import ISSUER, TokenService
 
 
@@ -148,6 +153,32 @@ def test_a_client_comes_and_goes(shared: TokenService) -> None:
     assert shared.ask("visitor").status_code == 401
     auth = ("root", shared.secrets["root"])
     assert shared.http.post("/oauth2/introspect", data={"token": token}, auth=auth).json() == {"active": False}
+
+
+def test_a_client_proves_itself_with_a_key_and_a_service_acts_for_it(shared: TokenService) -> None:
+    mint = TokenMint()
+    private = mint.key.as_dict(private=True)
+    wanted = {"client_id": "bot", "roles": ["reader"], "jwks": json.loads(mint.jwks)}
+    admin = shared.bearer("root")
+    refused = shared.http.post("/tokens/v1/clients", json={**wanted, "jwks": {"keys": [private]}}, headers=admin)
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/jwks")
+    assert str(private["d"]) not in refused.text
+    made = shared.http.post("/tokens/v1/clients", json=wanted, headers=admin)
+    assert (made.status_code, "client_secret" in made.json()) == (201, False)
+    claims = {"iss": "bot", "sub": "bot", "aud": ISSUER, "exp": time.time() + 60, "jti": "one"}
+    form = {
+        "grant_type": "client_credentials",
+        "client_assertion_type": ASSERTION_TYPE,
+        "client_assertion": mint.raw(json.dumps(mint.header(typ="JWT")), json.dumps(claims)),
+    }
+    token = shared.http.post("/oauth2/token", data=form).json()["access_token"]
+    assert shared.http.post("/oauth2/token", data=form).json()["error"] == "invalid_client", "it was used before"
+    swap = {"grant_type": TOKEN_EXCHANGE, "subject_token": token, "subject_token_type": ACCESS_TOKEN}
+    auth = ("memory", shared.secrets["memory"])
+    acting = shared.http.post("/oauth2/token", data=swap, auth=auth).json()["access_token"]
+    seen = shared.http.post("/oauth2/introspect", data={"token": acting}, auth=auth).json()
+    assert (seen["sub"], seen["client_id"], seen["act"]) == ("bot", "memory", {"sub": "memory"})
+    assert shared.http.delete("/tokens/v1/clients/bot", headers=admin).status_code == 204
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from ragrid.services.tokens.authorization import AuthorizationRequest
 from ragrid.services.tokens.clients import Client
 from ragrid.services.tokens.devices import DEVICE_S, INTERVAL_S, WRONG_CODES_BURST, Devices
+from ragrid.services.tokens.exchange import ACCESS_TOKEN, Exchange
 from ragrid.services.tokens.grants import Credentials, Form, OAuthError
 from ragrid.services.tokens.issuer import IssuedToken
 from ragrid.services.tokens.seal import SEAL_S, Seal, nonce_of
@@ -131,6 +132,15 @@ def test_a_refresh_token_that_comes_twice_ends_the_sign_in(house: House) -> None
     assert house.is_good(other), "another sign-in of the same person goes on"
     refused("invalid_grant", lambda: house.refresh(second))
     assert [line.event for line in house.desk.lines()][-1] == "sign-in-ended"
+
+
+def test_a_token_that_a_service_got_for_the_person_ends_with_the_sign_in(house: House) -> None:
+    first = house.redeem(house.code())
+    swap = Exchange(house.desk.settings(), house.desk.store, house.desk.issuer, house.desk.clock).swap
+    swapped = swap(form(subject_token=first.access_token, subject_token_type=ACCESS_TOKEN), house.desk.client("memory"))
+    assert house.is_good(swapped)
+    assert house.sign_ins.revoke(first.refresh_token or "", house.app)
+    assert not house.is_good(swapped)
 
 
 def test_a_refused_scope_does_not_use_up_the_refresh_token(house: House) -> None:

@@ -1,8 +1,9 @@
 """The endpoints for administrators: /tokens/v1/…, each asks for `tokens:admin`."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from starlette.requests import Request
@@ -11,6 +12,7 @@ from starlette.routing import Route
 
 from ragrid.errors import ConflictError
 from ragrid.identity.roles import BUILTIN_ROLES, DEFAULT_TENANT
+from ragrid.services.tokens.assertion import jwks_fault
 from ragrid.services.tokens.authorization import redirect_uri_fault
 from ragrid.services.tokens.clients import Client, is_name
 from ragrid.services.tokens.desk import Desk
@@ -36,6 +38,7 @@ class NewClient(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     tenant: str = DEFAULT_TENANT
     redirect_uris: Annotated[tuple[str, ...], msgspec.Meta(max_length=16)] = ()
     public: bool = False
+    jwks: dict[str, Any] | None = None
 
 
 class Revocation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,6 +94,7 @@ class AdminEndpoints:
                 by=claims.subject,
                 redirect_uris=wanted.redirect_uris,
                 public=wanted.public,
+                jwks="" if wanted.jwks is None else json.dumps(wanted.jwks, sort_keys=True),
             )
         except ConflictError as error:
             raise Problem(409, "client-exists", str(error)) from error
@@ -163,6 +167,10 @@ class AdminEndpoints:
         ]
         if unknown or (not wanted.roles and not wanted.redirect_uris and not wanted.public):
             errors.append({"pointer": "/roles", "detail": f"wanted any of {', '.join(sorted(self._known_roles))}"})
+        if wanted.jwks is not None and wanted.public:
+            errors.append({"pointer": "/jwks", "detail": "a public client has no key to prove itself"})
+        elif wanted.jwks is not None and (fault := jwks_fault(wanted.jwks)) is not None:
+            errors.append({"pointer": "/jwks", "detail": fault})
         if wanted.public and wanted.roles:
             errors.append(
                 {"pointer": "/roles", "detail": "a public client has none: it keeps no secret to prove itself"}
@@ -186,6 +194,7 @@ def _shown(client: Client) -> dict[str, object]:
         "created_s": client.created_s,
         "redirect_uris": client.redirect_uris,
         "public": client.public,
+        "has_key": bool(client.jwks),
     }
 
 

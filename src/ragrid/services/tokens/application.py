@@ -12,6 +12,7 @@ from ragrid.services.tokens.admin import AdminEndpoints
 from ragrid.services.tokens.browser import BrowserEndpoints
 from ragrid.services.tokens.desk import Desk
 from ragrid.services.tokens.devices import Devices
+from ragrid.services.tokens.exchange import Exchange
 from ragrid.services.tokens.issuer import Issuer
 from ragrid.services.tokens.metrics import KEY_AGE, REVOCATIONS, TENDING_FAILED
 from ragrid.services.tokens.oauth import OAuthEndpoints
@@ -52,6 +53,7 @@ def _application(settings: TokensSettings, store: Store, clock: Clock, *, held: 
     users = Users(store, issuer, clock)
     sign_ins = SignIns(settings, store, issuer, clock)
     devices = Devices(settings, store, sign_ins, clock)
+    exchange = Exchange(settings, store, issuer, clock)
 
     @contextlib.asynccontextmanager
     async def lifespan(_application: Starlette) -> AsyncIterator[None]:
@@ -85,7 +87,7 @@ def _application(settings: TokensSettings, store: Store, clock: Clock, *, held: 
         passwords=passwords,
         clock=clock,
     )
-    oauth = OAuthEndpoints(settings, desk, issuer=issuer, sign_ins=sign_ins, devices=devices)
+    oauth = OAuthEndpoints(settings, desk, issuer=issuer, sign_ins=sign_ins, devices=devices, exchange=exchange)
     public = [*oauth.routes(), *browser.routes()]
     admin = AdminEndpoints(issuer, desk, known_roles=settings.roles).routes()
     people = PeopleEndpoints(users, desk, passwords, known_roles=settings.roles).routes()

@@ -1,6 +1,8 @@
 """Who a token speaks for, and which client carries it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ragrid.services.tokens.clients import Client
 from ragrid.services.tokens.people_store import User
@@ -14,6 +16,8 @@ class Bearer:
     client_id: str
     tenant: str
     roles: tuple[str, ...]
+    #: Who acts for the subject, and for whom that one does (RFC 8693 section 4.1); None when nobody does.
+    act: Mapping[str, Any] | None = None
 
     @property
     def is_person(self) -> bool:

@@ -59,12 +59,13 @@ class Clientele:
         by: str,
         redirect_uris: tuple[str, ...] = (),
         public: bool = False,
+        jwks: str = "",
     ) -> str:
-        """Make a client and return its secret, which nobody can read again ("" for a public one, which has none).
+        """Make a client and return its secret, which nobody can read again ("" for one that is public or has a key).
 
         Raises ConflictError when a client or a person has that name: tokens could not tell them apart.
         """
-        secret = "" if public else make_secret()
+        secret = "" if public or jwks else make_secret()
         client = Client(
             client_id=client_id,
             tenant=tenant,
@@ -74,6 +75,7 @@ class Clientele:
             created_s=self._clock.now_s(),
             redirect_uris=redirect_uris,
             public=public,
+            jwks=jwks,
         )
         with self._store.change():
             if self._store.client(client_id) is not None or self._people.user(client_id) is not None:

@@ -23,7 +23,8 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     """One client. `declared` ones come from the settings, follow them, and are not changed through the API.
 
     `public` ones keep no secret (a command line, a program in a browser), have no roles, and only act for people;
-    `redirect_uris` are the addresses that people may be sent back to, compared as text.
+    `redirect_uris` are the addresses that people may be sent back to, compared as text. A client with `jwks` (a JSON
+    Web Key Set, public halves) proves itself with a key, and has no secret.
     """
 
     client_id: str
@@ -34,6 +35,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     created_s: float
     redirect_uris: tuple[str, ...] = ()
     public: bool = False
+    jwks: str = ""
 
     @property
     def acts_for_people(self) -> bool:

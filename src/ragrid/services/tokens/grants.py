@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote_plus
 from starlette.responses import Response
 
 from ragrid.identity.roles import permissions_of
+from ragrid.services.tokens.assertion import ASSERTION_TYPE, claimed_client
 from ragrid.services.tokens.bearer import Bearer
 from ragrid.services.tokens.clients import Client
 from ragrid.spec.settings import TokensSettings
@@ -21,12 +22,16 @@ NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 #: More members than any of our requests has.
 FORM_MEMBERS = 32
 #: These may be given several times (RFC 8707 section 2).
+_AUTHENTICATED = ("token", "revocation", "introspection")
+#: What an assertion may be signed with; the key that the client registered fixes which of them.
+ALGORITHMS = ("ES256", "RS256", "Ed25519")
 _REPEATED = frozenset({"resource", "audience"})
 #: The service that these tokens let an administrator call, whatever the grid lists besides.
 OWN_AUDIENCE = "tokens"
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a kind of grant
 #: Everything that the token endpoint takes; no password and no implicit grant (RFC 9700 sections 2.1.2 and 2.4).
-GRANT_TYPES = ("authorization_code", "client_credentials", "refresh_token", DEVICE_CODE)
+GRANT_TYPES = ("authorization_code", "client_credentials", "refresh_token", DEVICE_CODE, TOKEN_EXCHANGE)
 
 
 class OAuthError(Problem):
@@ -45,10 +50,11 @@ class OAuthError(Problem):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
-    """Who somebody says to be, and the proof."""
+    """Who somebody says to be, and the proof: a secret, or an assertion that a key has signed."""
 
     client_id: str
     secret: str
+    assertion: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +113,21 @@ def parse_pairs(content: bytes) -> Form:
 
 
 def credentials_of(form: Form, authorization: str | None) -> Credentials:
-    """Return who calls, by client_secret_basic, client_secret_post, or the name of a public client and no secret.
+    """Return who calls, by a secret (basic or post), an assertion, or the name of a public client and no proof.
 
     Raises OAuthError for none of these and for two at once.
     """
-    posted = form.one("client_secret")
+    posted, assertion = form.one("client_secret"), form.one("client_assertion")
+    if sum(proof is not None for proof in (authorization, posted, assertion)) > 1:
+        raise OAuthError("invalid_request", "two ways of client authentication at once, wanted one")
     if authorization is not None:
-        if posted is not None:
-            raise OAuthError("invalid_request", "two ways of client authentication at once, wanted one")
         return _basic(authorization)
     client_id = form.one("client_id")
+    if assertion is not None:
+        claimed = claimed_client(assertion)
+        if form.one("client_assertion_type") != ASSERTION_TYPE or not claimed or client_id not in (None, claimed):
+            raise invalid_client()
+        return Credentials(claimed, "", assertion)
     if not client_id:
         raise invalid_client()
     return Credentials(client_id, posted or "")
@@ -163,13 +174,14 @@ def claims_for(grant: Grant, bearer: Bearer, *, issuer: str, token_id: str, now_
         "iat": issued_s,
         "exp": issued_s + int(grant.lifetime_s),
         "jti": token_id,
+        **({"act": bearer.act} if bearer.act is not None else {}),
     }
 
 
 def metadata(settings: TokensSettings) -> dict[str, Any]:
     """Return the authorization server metadata (RFC 8414)."""
     issuer = settings.issuer
-    secret_methods = ["client_secret_basic", "client_secret_post"]
+    secret_methods = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
     methods = [*secret_methods, "none"]
     return {
         "issuer": issuer,
@@ -188,6 +200,7 @@ def metadata(settings: TokensSettings) -> dict[str, Any]:
         "token_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_methods_supported": methods,
         "introspection_endpoint_auth_methods_supported": secret_methods,
+        **{f"{name}_endpoint_auth_signing_alg_values_supported": ALGORITHMS for name in _AUTHENTICATED},
     }
 
 

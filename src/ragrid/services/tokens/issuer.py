@@ -1,5 +1,6 @@
 """The token service's work, one call for each thing that it does. For one thread at a time; nothing here knows HTTP."""
 
+import logging
 import secrets
 from typing import Any
 
@@ -8,6 +9,7 @@ import msgspec
 from ragrid.errors import StateError
 from ragrid.identity.claims import Claims
 from ragrid.identity.verify import InvalidTokenError, TokenVerifier, signed_members
+from ragrid.services.tokens.assertion import read_assertion
 from ragrid.services.tokens.bearer import Bearer, bearer_of_client
 from ragrid.services.tokens.clientele import Clientele, Revoked
 from ragrid.services.tokens.clients import Client, is_secret_of
@@ -29,6 +31,8 @@ from ragrid.services.tokens.throttle import Budget, Lockout
 from ragrid.spec.settings import TokensSettings, TokenTrust
 from ragrid.system.clock import Clock
 
+logger = logging.getLogger(__name__)
+
 #: Refusals written to the audit log: this many a second in the long run, with a burst. What is left out is counted in
 #: the next line, so a stranger can neither fill the disk nor hide behind the noise he makes.
 AUDITED_REFUSALS_PER_S = 2.0
@@ -46,6 +50,7 @@ class IssuedToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     expires_in: int
     scope: str
     refresh_token: str | None = None
+    issued_token_type: str | None = None
 
 
 class Issuer:
@@ -83,6 +88,8 @@ class Issuer:
 
     def authenticate(self, credentials: Credentials) -> Client:
         """Return the client with these credentials; raises OAuthError (401, or 429 while its failures are paused)."""
+        if credentials.assertion:
+            return self._by_key(credentials)
         client = self._store.client(credentials.client_id)
         if is_secret_of(client, credentials.secret) and client is not None:
             self._lockout.succeeded(credentials.client_id)
@@ -98,11 +105,30 @@ class Issuer:
 
     def identify(self, credentials: Credentials) -> Client:
         """Return the client that calls: a public one by its name alone, any other by its secret; raises OAuthError."""
-        if not credentials.secret:
+        if not credentials.secret and not credentials.assertion:
             client = self._store.client(credentials.client_id)
             if client is not None and client.public:
                 return client
         return self.authenticate(credentials)
+
+    def _by_key(self, credentials: Credentials) -> Client:
+        """Return the client that has signed an assertion; raises OAuthError."""
+        client = self._store.client(credentials.client_id)
+        if client is None or not self._is_fresh_proof(credentials.assertion, client):
+            self.refused("invalid_client", client_id=credentials.client_id[:128])
+            raise invalid_client()
+        return client
+
+    def _is_fresh_proof(self, assertion: str, client: Client) -> bool:
+        """Return whether the client has signed it, for here and now, and has not used it before, also over restarts."""
+        try:
+            issuer, now_s = self._settings.issuer, self._clock.now_s()
+            token_id, expires_s = read_assertion(assertion, client, issuer=issuer, now_s=now_s)
+        except InvalidTokenError as error:
+            logger.info("assertion refused", extra={"client_id": client.client_id, "reason": str(error)})
+            return False
+        with self._store.change():
+            return self._store.remember_assertion(client.client_id, token_id, expires_s)
 
     def issue(self, form: Form, client: Client) -> IssuedToken:
         """Return a token for `client`, its issue written to the audit log first; raises OAuthError."""
@@ -143,7 +169,7 @@ class Issuer:
 
         Raises OAuthError when it belongs to another client and this one is no administrator.
         """
-        claims = self._live_members(token)
+        claims = self.live_members(token)
         if claims is None:
             return
         if claims["client_id"] != client.client_id and not self._is_admin(client):
@@ -157,7 +183,7 @@ class Issuer:
 
         A client sees its own tokens; services and administrators see all.
         """
-        claims = self._live_members(token)
+        claims = self.live_members(token)
         is_trusted = self._is_admin(client) or any(role.endswith("-service") for role in client.roles)
         if claims is None or not (is_trusted or claims["client_id"] == client.client_id):
             return {"active": False}
@@ -210,7 +236,7 @@ class Issuer:
     def _is_admin(self, client: Client) -> bool:
         return any(ADMIN_PERMISSION in self._settings.roles.get(role, ()) for role in client.roles)
 
-    def _live_members(self, token: str) -> dict[str, Any] | None:
+    def live_members(self, token: str) -> dict[str, Any] | None:
         """Return the claims of a token of ours that is good now, for whatever service, or None."""
         try:
             members = signed_members(token, self.keys.published)

@@ -13,6 +13,7 @@ from ragrid.services.tokens import grants
 from ragrid.services.tokens.clients import Client
 from ragrid.services.tokens.desk import Desk
 from ragrid.services.tokens.devices import Devices
+from ragrid.services.tokens.exchange import Exchange
 from ragrid.services.tokens.grants import (
     NO_STORE,
     Credentials,
@@ -40,11 +41,19 @@ class OAuthEndpoints:
     """The endpoints of RFC 6749, 7009, 7662, 8414 and 7517, on top of one Issuer."""
 
     def __init__(
-        self, settings: TokensSettings, desk: Desk, *, issuer: Issuer, sign_ins: SignIns, devices: Devices
+        self,
+        settings: TokensSettings,
+        desk: Desk,
+        *,
+        issuer: Issuer,
+        sign_ins: SignIns,
+        devices: Devices,
+        exchange: Exchange,
     ) -> None:
         self._issuer = issuer
         self._sign_ins = sign_ins
         self._devices = devices
+        self._exchange = exchange
         self._desk = desk
         self._metadata = msgspec.json.encode(metadata(settings))
 
@@ -77,6 +86,8 @@ class OAuthEndpoints:
                 return self._sign_ins.refresh(form, client)
             case grants.DEVICE_CODE:
                 return self._devices.poll(form, client)
+            case grants.TOKEN_EXCHANGE:
+                return self._exchange.swap(form, client)
         raise OAuthError("unsupported_grant_type", f"wanted one of {', '.join(grants.GRANT_TYPES)}")
 
     async def _device(self, request: Request) -> Response:

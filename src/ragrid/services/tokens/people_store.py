@@ -140,6 +140,11 @@ class PeopleStore:
         """Remember that an access token belongs to a sign-in."""
         self._store.rows("INSERT INTO sign_in_tokens VALUES (?, ?, ?)", (token_id, sign_in_id, expires_s))
 
+    def sign_in_of_token(self, token_id: str) -> str | None:
+        """Return the sign-in that an access token belongs to, or None."""
+        rows = self._store.rows("SELECT sign_in_id FROM sign_in_tokens WHERE token_id = ?", (token_id,))
+        return rows[0][0] if rows else None
+
     def put_code(self, secret: str, code: Code) -> None:
         """Store a code."""
         values = (digest(secret), code.sign_in_id, code.redirect_uri, code.challenge, code.expires_s, int(code.used))
@@ -214,7 +219,7 @@ class PeopleStore:
             self._store.rows(f"DELETE FROM {table} WHERE expires_s < ?", (before_s,))  # noqa: S608 - a name below
 
 
-_AGING = ("sign_ins", "codes", "refresh_tokens", "devices", "sign_in_tokens")
+_AGING = ("sign_ins", "codes", "refresh_tokens", "devices", "sign_in_tokens", "assertions")
 
 
 def _user(row: tuple[Any, ...]) -> User:

@@ -65,6 +65,12 @@ CREATE TABLE sign_in_tokens (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sign_in_tokens_sign_in ON sign_in_tokens (sign_in_id);
 """,
+    """
+ALTER TABLE clients ADD COLUMN jwks TEXT NOT NULL DEFAULT '';
+CREATE TABLE assertions (
+  client_id TEXT NOT NULL, token_id TEXT NOT NULL, expires_s REAL NOT NULL, PRIMARY KEY (client_id, token_id)
+) STRICT, WITHOUT ROWID;
+""",
 )
 VERSION = len(_STEPS)
 

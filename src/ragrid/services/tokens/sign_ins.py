@@ -5,6 +5,7 @@ import secrets
 import msgspec
 
 from ragrid.identity.roles import permissions_of
+from ragrid.identity.verify import LEEWAY_S
 from ragrid.services.tokens.authorization import AuthorizationRequest, answer_url, check_verifier
 from ragrid.services.tokens.bearer import bearer_of_person
 from ragrid.services.tokens.clients import Client
@@ -125,8 +126,8 @@ class SignIns:
         return True
 
     def tend(self) -> None:
-        """Forget what is over."""
-        now_s = self._clock.now_s()
+        """Forget what is over, for the leeway of assertions' times as well."""
+        now_s = self._clock.now_s() - 2 * LEEWAY_S
         if self._people.has_expired(now_s):
             with self._store.change():
                 self._people.forget_expired(now_s)

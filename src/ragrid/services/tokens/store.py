@@ -98,7 +98,7 @@ class Store:
     def put_client(self, client: Client) -> None:
         """Store a client, in the place of one of the same name."""
         self._connection.execute(
-            "INSERT OR REPLACE INTO clients VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO clients VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 client.client_id,
                 client.tenant,
@@ -108,6 +108,7 @@ class Store:
                 client.created_s,
                 json.dumps(client.redirect_uris),
                 int(client.public),
+                client.jwks,
             ),
         )
 
@@ -149,6 +150,11 @@ class Store:
     def forget_watermarks(self, before_s: float) -> None:
         """Forget the watermarks from before a time."""
         self._connection.execute("DELETE FROM watermarks WHERE not_before_s < ?", (before_s,))
+
+    def remember_assertion(self, client_id: str, token_id: str, expires_s: float) -> bool:
+        """Remember that a client has used an assertion; return whether it is the first time."""
+        query = "INSERT OR IGNORE INTO assertions VALUES (?, ?, ?) RETURNING token_id"
+        return bool(self.rows(query, (client_id, token_id, expires_s)))
 
     def keys(self) -> list[StoredKey]:
         """Return all signing keys."""
@@ -275,6 +281,7 @@ def _client(row: tuple[Any, ...]) -> Client:
         created_s=row[5],
         redirect_uris=tuple(json.loads(row[6])),
         public=bool(row[7]),
+        jwks=row[8],
     )
 
 
