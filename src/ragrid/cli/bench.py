@@ -48,7 +48,7 @@ def memory(rounds: int, seconds: int, state: Path | None, as_json: bool) -> None
     result = bench_memory(
         direct=Target(f"http://{site.address}:{service.port}", token),
         gateway=Target(site.grid.public_url, token),
-        ca_file=site.secrets.authority_certificate,
+        ca_file=site.gateway_authority,
         rounds=rounds,
         seconds=seconds,
         tell=say,
@@ -65,13 +65,13 @@ def ask(chunks: int, questions: int, state: Path | None, as_json: bool) -> None:
     """Ingest generated text until there are enough chunks, then time retrieval through the gateway."""
     site = site_of_state(state)
     target = RagTarget(
-        gateway_url=site.grid.public_url, token=lambda: _token(site), ca_file=site.secrets.authority_certificate
+        gateway_url=site.grid.public_url, token=lambda: _token(site), ca_file=site.gateway_authority
     )
     _report(bench_ask(target, chunks=chunks, questions=questions, say=say), as_json=as_json)
 
 
 def _token(site: Site) -> str:
-    with GridClient(site.grid.public_url, ca_file=site.secrets.authority_certificate) as client:
+    with GridClient(site.grid.public_url, ca_file=site.gateway_authority) as client:
         return client.token("writer", secret_of(site, "writer")).access_token
 
 

@@ -81,7 +81,7 @@ def local_host(loaded: LoadedGrid) -> str:
 
 def client_of(site: Site, role: str) -> GridClient:
     """Return a client of the running grid that acts as the seeded client `role`, with a token that stays fresh."""
-    authority = site.secrets.authority_certificate
+    authority = site.gateway_authority
     credentials = ClientCredentials(GridClient(site.grid.public_url, ca_file=authority), role, secret_of(site, role))
     return GridClient(site.grid.public_url, ca_file=authority, token=credentials)
 

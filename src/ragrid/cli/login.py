@@ -29,7 +29,7 @@ def command(
     """Sign in as a person: open the page that is shown, and allow it there. `ragrid token issue --login` uses it."""
     if address is None:
         site = site_of_state(state)
-        address, ca_file = site.grid.public_url, site.secrets.authority_certificate
+        address, ca_file = site.grid.public_url, site.gateway_authority
     with GridClient(address, ca_file=ca_file) as client:
         path = login_file(client.address)
         login = CachedLogin(path, client)

@@ -109,7 +109,7 @@ def revoke(token: str | None, *, client_id: str | None, subject: str | None, sta
 
 
 def _anonymous(site: Site) -> GridClient:
-    return GridClient(site.grid.public_url, ca_file=site.secrets.authority_certificate)
+    return GridClient(site.grid.public_url, ca_file=site.gateway_authority)
 
 
 def _draw(found: Inspection) -> None:

@@ -51,7 +51,7 @@ def _document(site: Site, outcome: Outcome) -> dict[str, object]:
     return {
         "grid": site.grid.grid,
         "address": site.grid.public_url,
-        "ca_file": str(site.secrets.authority_certificate),
+        "ca_file": str(site.gateway_authority),
         "state": str(site.layout.root),
         "parts": [part.name for part in outcome.parts],
         "steps": [{"action": step.action, "part": step.part} for step in outcome.steps],
@@ -78,7 +78,7 @@ def _welcome(loaded: LoadedGrid, site: Site) -> None:
 
 
 def _next_commands(site: Site) -> None:
-    authority = site.secrets.authority_certificate
+    authority = site.gateway_authority
     with GridClient(site.grid.public_url, ca_file=authority) as client:
         token = client.token("reader", secret_of(site, "reader"))
     typed = _typed_command()

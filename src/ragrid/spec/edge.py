@@ -19,8 +19,19 @@ _USUAL = {
 class Tls(Section):
     """Where the gateway's certificate comes from."""
 
-    mode: Literal["internal-ca"] = Field(
-        default="internal-ca", description="`internal-ca`: a certificate authority that belongs to this grid alone."
+    mode: Literal["internal-ca", "files"] = Field(
+        default="internal-ca",
+        description="`internal-ca`: a certificate authority that belongs to this grid alone. `files`: a certificate of "
+        "your own; after renewing it run `ragrid up`, which reloads it without losing a request.",
+    )
+    certificate: kinds.AbsolutePath | None = Field(
+        default=None, description="`files`: the certificate and what it needs up to the authority, PEM, in this order."
+    )
+    key: kinds.AbsolutePath | None = Field(default=None, description="`files`: its private key, PEM, no passphrase.")
+    authority: kinds.AbsolutePath | None = Field(
+        default=None,
+        description="`files`: authority that the grid's own parts and commands trust, PEM. "
+        "Default: those that this machine trusts.",
     )
 
 

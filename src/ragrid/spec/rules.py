@@ -272,6 +272,21 @@ def vllm_arguments_are_its_own(grid: Grid) -> Iterator[Conflict]:
             yield Conflict(path, "a value (not shown)", "a reference to a secret", advice)
 
 
+def certificate_has_its_files(grid: Grid) -> Iterator[Conflict]:
+    """A certificate of one's own is named with its key, and the grid's own authority needs neither."""
+    tls, here = grid.gateway.tls, ("gateway", "tls")
+    mode: Path = (*here, "mode")
+    for key in ("certificate", "key"):
+        if tls.mode == "files" and getattr(tls, key) is None:
+            yield Conflict(
+                mode, f"'files' without `{key}`", "both `certificate` and `key`", f"add `{key}: /PATH`", (here,)
+            )
+    for key in ("certificate", "key", "authority"):
+        if tls.mode != "files" and getattr(tls, key) is not None:
+            advice = f"write `mode: files`, or delete `{key}`"
+            yield Conflict((*here, key), shown(str(getattr(tls, key))), "`mode: files` beside it", advice, (mode,))
+
+
 def repositories_are_distinct(grid: Grid) -> Iterator[Conflict]:
     """No two backups go to the same folder."""
     seen: set[str] = set()
@@ -294,5 +309,6 @@ RULES: tuple[Callable[[Grid], Iterator[Conflict]], ...] = (
     vllm_has_one_source,
     vllm_fits_its_hosts,
     vllm_arguments_are_its_own,
+    certificate_has_its_files,
     repositories_are_distinct,
 )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -69,6 +70,43 @@ def still_serves(certificate: bytes, names: Sequence[str], *, now_s: float) -> b
     left = parsed.not_valid_after_utc - datetime.fromtimestamp(now_s, UTC)
     covered = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return left > RENEW_BEFORE and list(covered) == [_general_name(name) for name in names]
+
+
+def check_pair(pair: KeyPair, *, name: str, now_s: float) -> None:
+    """Check that a server may show `pair` under `name` now.
+
+    Raises ValueError that says what was found and what was wanted.
+    """
+    try:
+        certificate = x509.load_pem_x509_certificates(pair.certificate)[0]
+    except ValueError as error:
+        raise ValueError("certificate: got no certificate, wanted PEM") from error
+    try:
+        key = serialization.load_pem_private_key(pair.key, None)
+    except TypeError as error:
+        raise ValueError("key: got one with a passphrase, wanted one without") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ValueError("key: got no private key, wanted PEM") from error
+    if certificate.public_key() != key.public_key():
+        raise ValueError("key: got that of another certificate, wanted the certificate's own")
+    now = datetime.fromtimestamp(now_s, UTC)
+    if not certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc:
+        lives = f"{certificate.not_valid_before_utc:%Y-%m-%d} to {certificate.not_valid_after_utc:%Y-%m-%d}"
+        raise ValueError(f"certificate: got one that is good from {lives}, wanted one that is good now")
+    if not _covers(certificate, name):
+        raise ValueError(f"certificate: got one for other names, wanted one for {name!r} (`gateway.name`)")
+
+
+def _covers(certificate: x509.Certificate, name: str) -> bool:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return False
+    wanted = _general_name(name)
+    if isinstance(wanted, x509.IPAddress):
+        return wanted in list(names)
+    known = {one.lower() for one in names.get_values_for_type(x509.DNSName)}
+    return not known.isdisjoint({name.lower(), "*." + name.lower().partition(".")[2]})
 
 
 def _builder(

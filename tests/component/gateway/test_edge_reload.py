@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,11 +24,12 @@ from ragrid.drivers.local.part import Part
 from ragrid.drivers.local.parts_gateway import gateway_part
 from ragrid.drivers.local.prepare import prepare
 from ragrid.drivers.local.site import Site
-from ragrid.errors import RagridError
+from ragrid.errors import RagridError, StateError
 from ragrid.gateway.state import GatewayState, Revocations, ServiceState, dump_state, keys_from_jwks
 from ragrid.identity.roles import BUILTIN_ROLES
 from ragrid.plan.steps import Action, diff
 from ragrid.spec.load import load_grid
+from ragrid.system.certificates import KeyPair, make_authority, make_leaf
 from ragrid.system.clock import SystemClock
 from support.running_grid import grid_document
 
@@ -110,7 +112,7 @@ def driven(signer: Any, backends: Any, endpoint: Any, wait_until: Any) -> Iterat
         assert one.get() == 200
         yield one
     finally:
-        one.driver().stop()
+        LocalDriver(open_layout(one.state, "test"), (), python=Path(sys.executable)).stop()
         shutil.rmtree(home)
 
 
@@ -190,6 +192,52 @@ def test_a_stream_outlives_a_reload(driven: Driven, backends: Any, endpoint: Any
         assert driven.apply() == [Action.RELOAD]
         backend.go_on.set()
         assert [line for line in lines if line] == [f"data: {number}" for number in range(1, 10)]
+
+
+def _give(driven: Driven, directory: Path, *, name: str = "127.0.0.1", now_s: float | None = None) -> KeyPair:
+    """Put a certificate of one's own into the grid's files; return it."""
+    authority = make_authority("a company", now_s=time.time())
+    pair = make_leaf(authority, "edge", [name], now_s=now_s or time.time())
+    paths = {key: directory / f"{key}.pem" for key in ("certificate", "key", "authority")}
+    for key, content in (("certificate", pair.certificate), ("key", pair.key), ("authority", authority.certificate)):
+        paths[key].write_bytes(content)
+    driven.document["gateway"]["tls"] = {"mode": "files", **{key: str(path) for key, path in paths.items()}}
+    return pair
+
+
+def test_a_certificate_of_ones_own_is_served_and_renewed(driven: Driven, tmp_path: Path) -> None:
+    for _ in range(2):
+        pair = _give(driven, tmp_path)
+        assert driven.apply() == [Action.RELOAD]
+        assert _served(driven).strip() == pair.certificate.decode().strip()
+        trust = ssl.create_default_context(cafile=str(driven.site().gateway_authority))
+        assert httpx.get(driven.url + READ, headers=driven.bearer(), verify=trust).status_code == 200
+    del driven.document["gateway"]["tls"]  # and back again
+    assert driven.apply() == [Action.RELOAD]
+    assert driven.get() == 200
+
+
+def test_a_certificate_that_cannot_be_used_leaves_the_good_one(driven: Driven, tmp_path: Path) -> None:
+    good = _give(driven, tmp_path)
+    driven.apply()
+    stranger = make_leaf(make_authority("x", now_s=time.time()), "x", ["x"], now_s=time.time())
+    long_ago_s = time.time() - 400 * 86400
+    spoilt: dict[str, Callable[[], object]] = {
+        "key: got that of another certificate": lambda: (tmp_path / "key.pem").write_bytes(stranger.key),
+        "certificate: got no certificate": lambda: (tmp_path / "certificate.pem").write_bytes(b"nonsense"),
+        "key: got no private key": lambda: (tmp_path / "key.pem").write_bytes(b"nonsense"),
+        "key: .*No such file": (tmp_path / "key.pem").unlink,
+        "certificate: got one that is good from": lambda: _give(driven, tmp_path, now_s=long_ago_s),
+        "certificate: got one for other names": lambda: _give(driven, tmp_path, name="other.test"),
+    }
+    trust = ssl.create_default_context(cafile=str(tmp_path / "authority.pem"))
+    for message, spoil in spoilt.items():
+        _give(driven, tmp_path)
+        spoil()
+        with pytest.raises(StateError, match=f"gateway.tls.{message}"):
+            driven.apply()
+        assert _served(driven).strip() == good.certificate.decode().strip(), message
+    assert httpx.get(driven.url + "/health", verify=trust).status_code == 200
 
 
 def _served(driven: Driven) -> str:

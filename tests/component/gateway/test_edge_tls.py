@@ -85,6 +85,52 @@ def test_only_modern_tls_is_spoken(tls_edge: Any, tls: Tls, version: ssl.TLSVers
             httpx.get(tls_edge.url + "/health", verify=context)
 
 
+@pytest.mark.parametrize(
+    ("option", "spoken"),
+    [("-tls1", None), ("-tls1_1", None), ("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")],
+)
+def test_openssl_is_refused_what_is_not_modern(tls_edge: Any, option: str, spoken: str | None) -> None:
+    """Even a client that would take anything gets no old version and no cipher without forward secrecy."""
+    port = tls_edge.config.https_port
+    command = ("openssl", "s_client", "-connect", f"127.0.0.1:{port}", option, "-brief")
+    low = () if option == "-tls1_3" else ("-cipher", "ALL:@SECLEVEL=0")
+    done = run((*command, *low), timeout_s=20, stdin=b"", check=False)
+    if spoken is None:
+        assert done.exit_code != 0
+        assert "CONNECTION ESTABLISHED" not in done.stderr
+        return
+    assert f"Protocol version: {spoken}" in done.stderr
+    cipher = done.stderr.partition("Ciphersuite: ")[2].split()[0]
+    assert cipher.startswith(("ECDHE-", "TLS_")), cipher
+    assert "GCM" in cipher or "POLY1305" in cipher, cipher
+
+
+@pytest.mark.parametrize("ciphers", ["kRSA", "aNULL", "ECDHE+AES+SHA1", "ECDHE+AES+SHA256:!AESGCM", "3DES"])
+def test_no_cipher_without_forward_secrecy_is_taken(tls_edge: Any, ciphers: str) -> None:
+    command = ("openssl", "s_client", "-connect", f"127.0.0.1:{tls_edge.config.https_port}", "-tls1_2", "-brief")
+    done = run((*command, "-cipher", f"{ciphers}:@SECLEVEL=0"), timeout_s=20, stdin=b"", check=False)
+    assert "CONNECTION ESTABLISHED" not in done.stderr
+
+
+def test_a_request_over_http2_is_answered(tls_edge: Any, backends: Any, endpoint: Any, tls: Tls) -> None:
+    """curl speaks it; the look-up of a collection, a call of the edge's own, happens in it as well."""
+    backend = backends()
+    tls_edge.push({"memory": [endpoint(backend.port)], "chromadb": [endpoint(backend.port)]})
+    token = tls_edge.signer.token()
+    for path in (READ, "/api/v2/tenants/default_tenant/databases/d/collections/c/count"):
+        command = (
+            "curl",
+            "-sS",
+            "--http2",
+            "--cacert",
+            str(tls.certificate_file),
+            "-w",
+            " %{http_version} %{http_code}",
+        )
+        done = run((*command, "-H", f"Authorization: Bearer {token}", tls_edge.url + path), timeout_s=20)
+        assert done.stdout.endswith(" 2 200"), done.stdout
+
+
 def test_http2_is_offered(tls_edge: Any, tls: Tls) -> None:
     import socket  # noqa: PLC0415 - used here only
 

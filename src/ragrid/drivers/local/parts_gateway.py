@@ -27,7 +27,7 @@ def gateway_part(site: Site) -> Part:
             Port("gateway.http", public, gateway.http),
             site.port("gateway.metrics_port", gateway.metrics_port),
         ),
-        probe=Probe(f"https://{public}:{gateway.https}/health"),
+        probe=Probe(_probe_url(site)),
         scrape=Scrape(site.address, gateway.metrics_port),
         files={f"etc/gateway/{name}": content for name, content in render_nginx(config).items()},
         stop_signal="QUIT",  # finishes what it has
@@ -54,7 +54,10 @@ def gateway_config(site: Site) -> GatewayConfig:
         listen_addresses=(str(site.grid.hosts[site.host].lan),),
         http_port=gateway.http,
         https_port=gateway.https,
-        tls=Tls(certificate_file=secrets.certificate("gateway"), key_file=secrets.key("gateway")),
+        tls=Tls(
+            certificate_file=secrets.certificate(site.gateway_certificate),
+            key_file=secrets.key(site.gateway_certificate),
+        ),
         metrics_host=site.address,
         metrics_port=gateway.metrics_port,
         run_directory=site.layout.run / "gateway",
@@ -66,6 +69,14 @@ def gateway_config(site: Site) -> GatewayConfig:
         state_age_limit_s=gateway.admin_closes_after.seconds,
         services=tuple(EdgeService(name=name, balance=balance) for name, balance in services),
     )
+
+
+def _probe_url(site: Site) -> str:
+    """Through the public door; a user's own certificate may not hold its address, so then through the private one."""
+    gateway = site.grid.gateway
+    if gateway.tls.mode == "internal-ca":
+        return f"https://{site.grid.hosts[site.host].lan}:{gateway.https}/health"
+    return f"http://{_host(site.address)}:{gateway.metrics_port}/healthz"
 
 
 def _host(address: str) -> str:

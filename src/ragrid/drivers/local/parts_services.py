@@ -62,6 +62,7 @@ def _memory(site: Site, service: Memory) -> Part:
         listen=Listen(host=site.address, port=service.port),
         trust=site.trust("memory"),
         data_directory=site.layout.data / "memory",
+        store=service.store,
     )
     return _own(site, "memory", "ragrid.services.memory", service.port, dump_settings(settings))
 
@@ -72,7 +73,7 @@ def _rag(site: Site, service: Rag) -> Part:
         trust=site.trust("rag"),
         data_directory=site.layout.data / "rag",
         gateway_url=site.grid.public_url,
-        gateway_ca_file=site.secrets.authority_certificate,
+        gateway_ca_file=site.gateway_authority,
         embedder=_embedder(site, service.embedder),
         generator=_generator(site, service.generator),
         chunk_words=service.chunk_words,
@@ -114,7 +115,7 @@ def _generator(site: Site, generator: Generator) -> GeneratorSettings:
             kind="openai",
             model=generator.model or vllm.served_model,
             address=f"{site.grid.public_url}/v1",
-            ca_file=site.secrets.authority_certificate,
+            ca_file=site.gateway_authority,
             timeout_s=generator.timeout.seconds,
         )
     return GeneratorSettings(

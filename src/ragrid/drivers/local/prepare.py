@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from ragrid.drivers.local.given_certificate import take_certificate
 from ragrid.drivers.local.layout import open_layout
 from ragrid.drivers.local.parts_control import consul_acl
 from ragrid.drivers.local.parts_relay import KEY_FILE, key_directive
@@ -20,7 +21,7 @@ def prepare(site: Site, clock: Clock, *, say: Callable[[str], None]) -> None:
     `say` hears what takes longer than a moment. Raises StateError for a directory that is not this grid's.
     """
     open_layout(site.layout.root, site.grid.grid)
-    for name in ("etcd", "consul", "chromadb", "memory", "rag", "tokens", "gateway", "controller", "prometheus"):
+    for name in (site.grid.registry.kind, "chromadb", "memory", "rag", "tokens", "gateway", "controller", "prometheus"):
         (site.layout.data / name).mkdir(mode=0o700, exist_ok=True)
     for name in ("gateway", "relay"):
         (site.layout.run / name).mkdir(mode=0o700, exist_ok=True)
@@ -78,6 +79,9 @@ def _ensure_certificates(site: Site, clock: Clock) -> None:
     machine = site.grid.hosts[site.host]
     addresses = [str(address) for address in (machine.lan, machine.swarm, site.grid.gateway.vip) if address]
     names = list(dict.fromkeys([site.grid.gateway.name, *addresses, site.host, "localhost", "127.0.0.1"]))
-    site.secrets.ensure_leaf(authority, "gateway", names, now_s=now_s)
+    if site.grid.gateway.tls.mode == "files":
+        take_certificate(site, now_s=now_s)
+    else:
+        site.secrets.ensure_leaf(authority, "gateway", names, now_s=now_s)
     site.secrets.ensure_leaf(authority, "etcd", list(dict.fromkeys([site.address, site.host])), now_s=now_s)
     site.secrets.ensure_leaf(authority, "registry-client", ["registry-client"], now_s=now_s)

@@ -54,6 +54,18 @@ class Site:
         return SecretStore(self.layout.secrets)
 
     @property
+    def gateway_certificate(self) -> str:
+        """The name of the gateway's certificate in the secret store; a user's own has another, so neither is lost."""
+        return "gateway" if self.grid.gateway.tls.mode == "internal-ca" else "gateway-given"
+
+    @property
+    def gateway_authority(self) -> Path:
+        """What the grid's own parts and commands verify the gateway with."""
+        if self.grid.gateway.tls.mode == "internal-ca":
+            return self.secrets.authority_certificate
+        return self.secrets.directory / "gateway-authority.crt"
+
+    @property
     def address(self) -> str:
         """The private address that this host's parts listen on."""
         return self.grid.address_of(self.host, "services")
