@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -59,6 +60,11 @@ def remembered(grid: RunningGrid) -> int:
     """Ask the memory service for something, by way of the gateway; return the status."""
     with grid.client(grid.token("reader")) as client:
         return client.get("/memory/v1/memories").status_code
+
+
+def answers_and_is_whole(grid: RunningGrid) -> bool:
+    assert remembered(grid) == httpx.codes.OK
+    return is_whole(grid)
 
 
 def test_grid_is_healthy_and_consul_scraped(own_grid: RunningGrid) -> None:
@@ -157,6 +163,30 @@ def test_killed_consul_loses_no_request_and_comes_back_whole(own_grid: RunningGr
     eventually(lambda: is_whole(own_grid), "healthy after")
 
 
+def test_hung_consul_loses_no_request_although_every_lease_ends(own_grid: RunningGrid) -> None:
+    """It hangs for longer than a lease; when it goes on, it first says that nothing is healthy any more."""
+    (pid,) = own_grid.pids("consul")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        deadline = time.monotonic() + 13.0
+        while time.monotonic() < deadline:
+            assert remembered(own_grid) == httpx.codes.OK
+            time.sleep(0.2)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    eventually(lambda: answers_and_is_whole(own_grid), "healthy after")
+    assert own_grid.pids("consul") == {pid}
+
+
+def test_hung_service_is_restarted_by_the_agent(own_grid: RunningGrid) -> None:
+    """The supervisor sees a process that runs, and would leave it like that for ever."""
+    before = own_grid.pids("memory")
+    for pid in before:
+        os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: not before & own_grid.pids("memory"), "memory has new processes", 120.0)
+    eventually(lambda: is_whole(own_grid) and remembered(own_grid) == httpx.codes.OK, "healthy after")
+
+
 def test_consul_that_comes_back_with_empty_data_loses_no_request_and_is_filled_again(own_grid: RunningGrid) -> None:
     """Its index starts anew, and for a moment it answers that there is nothing: neither is believed."""
     supervisor = SupervisorControl(own_grid.state / "run" / "supervisor.sock")
@@ -164,9 +194,4 @@ def test_consul_that_comes_back_with_empty_data_loses_no_request_and_is_filled_a
     shutil.rmtree(own_grid.state / "data" / "consul")
     (own_grid.state / "data" / "consul").mkdir(mode=0o700)
     supervisor.load("consul")
-
-    def answers_and_is_whole() -> bool:
-        assert remembered(own_grid) == httpx.codes.OK
-        return is_whole(own_grid)
-
-    eventually(answers_and_is_whole, "every service in the catalog again")
+    eventually(lambda: answers_and_is_whole(own_grid), "every service in the catalog again")

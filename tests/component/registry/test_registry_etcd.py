@@ -108,6 +108,14 @@ async def test_watch_from_before_a_compaction_yields_the_present(etcd: Server) -
     await registry.close()
 
 
+async def test_lease_says_what_was_granted_not_what_was_asked_for(etcd: Server) -> None:
+    """etcd grants no less than its election takes; whoever renewed by what was asked for would be right by luck."""
+    registry = open_registry(address(etcd.url), clock=SystemClock())
+    lease = await registry.register(ONE, ttl_s=1)
+    assert lease.ttl_s == 2
+    await registry.close()
+
+
 async def test_foreign_keys_wake_nobody(etcd: Server) -> None:
     registry = open_registry(address(etcd.url), clock=SystemClock())
     index = (await registry.list()).index
