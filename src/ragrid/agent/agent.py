@@ -16,7 +16,7 @@ from ragrid.agent.chroma import ChromaProbe
 from ragrid.agent.metrics import AgentMetrics
 from ragrid.agent.processes import ProcessReader
 from ragrid.agent.restarter import Restarter, SupervisedParts, grid_root
-from ragrid.agent.state import Health
+from ragrid.agent.state import State
 from ragrid.agent.status import AgentStatus, instance_status, iso_time, registry_status, save_status
 from ragrid.agent.watchdog import keep_supervised
 from ragrid.agent.watcher import RegistryHealth, Watcher
@@ -63,7 +63,7 @@ class Agent:
         """Run every loop; returns once `stop` is set and all of them have ended. A loop that fails ends the agent."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(watcher.run()) for watcher in self.watchers]
-            tasks += [group.create_task(restarter.run(health)) for restarter, health in self._restarters()]
+            tasks += [group.create_task(restarter.run(state)) for restarter, state in self._restarters()]
             tasks.append(group.create_task(self._save_status_forever()))
             if self.settings.log_directory:
                 tasks.append(group.create_task(_trim_logs_forever(self.settings.log_directory)))
@@ -79,8 +79,8 @@ class Agent:
             for task in tasks:
                 task.cancel()
 
-    def _restarters(self) -> Iterator[tuple[Restarter, Callable[[], Health]]]:
-        """Yield what restarts the parts that may be restarted, each with how to read its instance's health."""
+    def _restarters(self) -> Iterator[tuple[Restarter, Callable[[], State]]]:
+        """Yield what restarts the parts that may be restarted, each with how to read its instance's state."""
         root = grid_root()
         if self.settings.supervisor_socket is None or root is None:
             return
@@ -90,7 +90,7 @@ class Agent:
                 restarter = Restarter(
                     watcher.watched, watcher.watched.restart, parts, metrics=self.metrics, clock=self._clock
                 )
-                yield restarter, partial(_health_of, watcher)
+                yield restarter, partial(_state_of, watcher)
 
     async def _watcher(self, watched: WatchedInstance, stack: contextlib.AsyncExitStack) -> Watcher:
         return Watcher(
@@ -128,8 +128,8 @@ class Agent:
             logger.warning("status file cannot be written", extra={"reason": str(error)})
 
 
-def _health_of(watcher: Watcher) -> Health:
-    return watcher.state.health
+def _state_of(watcher: Watcher) -> State:
+    return watcher.state
 
 
 async def _trim_logs_forever(folder: Path) -> None:

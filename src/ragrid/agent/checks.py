@@ -32,15 +32,16 @@ class ProbeError(Exception):
 async def run_check(probe: Probe, *, timeout_s: float, clock: Clock) -> CheckResult:
     """Look once, within `timeout_s`; whatever goes wrong is the result's error, in one line."""
     started_s = clock.monotonic_s()
-    error = ""
+    error, answered = "", True
     try:
         async with asyncio.timeout(timeout_s):
             await probe()
     except TimeoutError:
-        error = f"no answer within {timeout_s:g} s"
+        error, answered = f"no answer within {timeout_s:g} s", False
     except (OSError, httpx.HTTPError, ProbeError) as problem:
         error = " ".join(f"{type(problem).__name__}: {problem}".split())[:500]
-    return CheckResult(error, clock.monotonic_s() - started_s)
+        answered = isinstance(problem, ProbeError)
+    return CheckResult(error, clock.monotonic_s() - started_s, answered)
 
 
 def http_probe(client: httpx.AsyncClient, path: str) -> Probe:

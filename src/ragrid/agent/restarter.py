@@ -9,7 +9,7 @@ from pathlib import Path
 from ragrid.agent import restarts as core
 from ragrid.agent.metrics import AgentMetrics
 from ragrid.agent.restarts import Record, Verdict
-from ragrid.agent.state import Health
+from ragrid.agent.state import State
 from ragrid.drivers.local.supervisor import ProcessState, SupervisorControl
 from ragrid.errors import RagridError
 from ragrid.spec.settings import RestartRules, WatchedInstance
@@ -77,11 +77,11 @@ class Restarter:
         self._has_given_up = False
         metrics.expect_restarts(watched.service, watched.instance_id)
 
-    async def run(self, health: Callable[[], Health]) -> None:
-        """Look at `health` until cancelled."""
+    async def run(self, state: Callable[[], State]) -> None:
+        """Look at the instance's `state` until cancelled."""
         while True:
             now_s, wall_s = self._clock.monotonic_s(), self._clock.now_s()
-            self.record = core.looked(self.record, health(), now_s=now_s, wall_s=wall_s)
+            self.record = core.looked(self.record, core.health_of(state(), self._rules), now_s=now_s, wall_s=wall_s)
             if self.record.failing_since_s is None:
                 self._give_up(given_up=False)
             if core.is_due(self.record, self._rules, now_s=now_s):

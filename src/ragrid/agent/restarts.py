@@ -8,7 +8,7 @@ a model is read for minutes; pauses double; after `attempts` restarts without la
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from ragrid.agent.state import Health
+from ragrid.agent.state import Health, State
 from ragrid.spec.settings import RestartRules
 
 #: A part that has worked for this long without a break has been mended: its attempts count no more, seconds.
@@ -36,10 +36,17 @@ class Record:
     not_before_s: float = 0.0
 
 
+def health_of(state: State, rules: RestartRules) -> Health:
+    """Return the health of an instance as far as a restart may mend it: who answers that it cannot is alive."""
+    if state.health == Health.UNHEALTHY and rules.only_silent and state.last is not None and state.last.answered:
+        return Health.UNKNOWN
+    return state.health
+
+
 def looked(record: Record, health: Health, *, now_s: float, wall_s: float) -> Record:
     """Return the record after a look at monotonic time `now_s`, wall-clock time `wall_s`."""
     if health == Health.UNKNOWN:
-        return record
+        return replace(record, failing_since_s=None, working_since_s=None)
     if health == Health.UNHEALTHY:
         since_s = now_s if record.failing_since_s is None else record.failing_since_s
         return replace(record, failing_since_s=since_s, working_since_s=None)

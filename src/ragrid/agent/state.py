@@ -41,10 +41,11 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What one check saw; `error` is empty when it passed."""
+    """What one check saw; `error` is empty when it passed. `answered` tells a wrong answer from none at all."""
 
     error: str
     took_s: float
+    answered: bool = True
 
     @property
     def passed(self) -> bool:

@@ -157,12 +157,14 @@ class RestartRules(_Settings, frozen=True, kw_only=True):
     """When the agent starts `part`, the supervisor's name, again: once its check has failed for `after_s`.
 
     A process that has not worked since its start gets `start_s`. After `attempts` without success it is left alone.
+    `only_silent`: an answer that says "not ready" is no reason, for a restart mends no full disk and no other service.
     """
 
     part: str
     after_s: float = 20.0
     start_s: float = 120.0
     attempts: int = 5
+    only_silent: bool = False
 
 
 class WatchedInstance(_Settings, frozen=True, kw_only=True):

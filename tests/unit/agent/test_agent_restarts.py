@@ -2,8 +2,18 @@
 
 import pytest
 
-from ragrid.agent.restarts import LONGEST_PAUSE_S, STEADY_S, Record, Verdict, is_due, looked, restarted, verdict
-from ragrid.agent.state import Health
+from ragrid.agent.restarts import (
+    LONGEST_PAUSE_S,
+    STEADY_S,
+    Record,
+    Verdict,
+    health_of,
+    is_due,
+    looked,
+    restarted,
+    verdict,
+)
+from ragrid.agent.state import CheckResult, Health, State
 from ragrid.spec.settings import RestartRules
 
 RULES = RestartRules(part="memory", after_s=20.0, start_s=120.0, attempts=3)
@@ -41,6 +51,22 @@ def test_what_is_not_known_yet_is_not_failing() -> None:
 def test_a_process_that_has_not_worked_since_its_start_gets_its_time(started_s: float, wanted: Verdict) -> None:
     failing = seen(WORKED, Health.UNHEALTHY, 110.0)
     assert verdict(failing, RULES, started_s=WALL_S + started_s, wall_s=WALL_S + 135.0) == wanted
+
+
+@pytest.mark.parametrize(
+    ("answered", "only_silent", "wanted"),
+    [
+        (False, True, Health.UNHEALTHY),
+        (True, True, Health.UNKNOWN),
+        (True, False, Health.UNHEALTHY),
+        (False, False, Health.UNHEALTHY),
+    ],
+)
+def test_who_says_that_it_cannot_is_alive(*, answered: bool, only_silent: bool, wanted: Health) -> None:
+    rules = RestartRules(part="rag", only_silent=only_silent)
+    state = State(health=Health.UNHEALTHY, last=CheckResult("got status 503", 0.1, answered))
+    assert health_of(state, rules) == wanted
+    assert health_of(State(health=Health.HEALTHY), rules) == Health.HEALTHY
 
 
 def test_a_process_that_never_worked_is_restarted_once_its_time_is_over() -> None:

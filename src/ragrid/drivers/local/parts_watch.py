@@ -18,8 +18,12 @@ from ragrid.monitoring.prometheus import (
 from ragrid.monitoring.settings import Objective, RuleSettings, Thresholds
 from ragrid.spec.settings import AgentSettings, Check, Listen, RestartRules, WatchedInstance, dump_settings
 
-#: Parts that the agent starts again when they hang: each keeps its state on disk, and starts within seconds.
-_RESTARTED = ("chromadb", "memory", "rag", "tokens")
+#: Parts that the agent starts again: each keeps its state on disk, and starts within seconds. Our own say what they
+#: lack, so only their silence counts.
+_RESTARTED = {
+    "chromadb": RestartRules(part="chromadb"),
+    **{name: RestartRules(part=name, only_silent=True) for name in ("memory", "rag", "tokens")},
+}
 
 
 def agent_part(site: Site, supervisor_command: tuple[str, ...]) -> Part:
@@ -79,7 +83,7 @@ def _watched(site: Site, service: str, port: int, version: str, check: Check) ->
         port=port,
         version=version,
         check=check,
-        restart=RestartRules(part=service) if service in _RESTARTED else None,
+        restart=_RESTARTED.get(service),
     )
 
 
