@@ -28,7 +28,7 @@ def command() -> None:
 @json_option
 def edge(rounds: int, seconds: float, as_json: bool) -> None:
     """Hold the full edge against a plain nginx proxy, in turns, on ports of their own; no grid is needed."""
-    with console.status(f"{rounds} rounds of {2 * seconds:g} s"):
+    with console.status(f"without TLS and with it: {rounds} rounds of {3 * seconds:g} s"):
         result = bench_edge(rounds=rounds, seconds_per_round=seconds)
     _report(result, as_json=as_json)
 
