@@ -8,6 +8,7 @@ from ragrid.identity.verify import ExpiredTokenError, InvalidTokenError
 from ragrid.services.tokens.clients import hash_secret
 from ragrid.services.tokens.grants import Credentials, Form, OAuthError
 from ragrid.services.tokens.issuer import AUDITED_REFUSALS_BURST
+from ragrid.services.tokens.keeper import SEEN_S
 from ragrid.services.tokens.store import AuditQuery, Kind
 from ragrid.services.tokens.throttle import FREE_FAILURES
 from support.token_desk import PLAIN, Desk
@@ -57,7 +58,26 @@ def test_a_restart_at_any_moment_goes_on_where_it_was(desk: Desk) -> None:
     assert desk.issuer.keyring.records == before
     desk.clock.advance(3 * DAY_S)
     desk.start()
+    assert desk.issuer.keyring.records == before
+    desk.clock.advance(SEEN_S)
+    desk.issuer.tend()
     assert desk.issuer.keyring.current.kid == next(key.kid for key in before if key.state == "next")
+
+
+def test_a_key_that_this_process_has_just_begun_to_show_signs_nothing(desk: Desk) -> None:
+    """The process that made it may have died before anybody saw it."""
+    signer = desk.issuer.keyring.current.kid
+    desk.clock.advance(2 * DAY_S)
+    for _ in range(3):
+        desk.start()
+        desk.clock.advance(SEEN_S - 0.1)
+        desk.issuer.tend()
+        assert desk.issuer.keyring.current.kid == signer
+    desk.clock.advance(0.1)
+    assert desk.issuer.keys.unseen_s() == 0.0
+    desk.issuer.tend()
+    assert desk.issuer.keyring.current.kid != signer
+    assert desk.issuer.keys.unseen_s() == SEEN_S
 
 
 def test_a_retired_key_can_never_sign_again(desk: Desk) -> None:

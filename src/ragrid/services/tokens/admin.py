@@ -1,5 +1,6 @@
 """The endpoints for administrators: /tokens/v1/…, each asks for `tokens:admin`."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -145,6 +146,8 @@ class AdminEndpoints:
     async def _rotate(self, request: Request) -> Response:
         claims = require(request, ADMIN_PERMISSION)
         wanted = await read_json(request, Rotation)
+        if not wanted.drop_current:  # there is no hurry, and the new key's tokens should be good everywhere
+            await asyncio.sleep(self._issuer.keys.unseen_s())
         await self._desk.do(self._issuer.keys.rotate_now, drop_current=wanted.drop_current, by=claims.subject)
         return _answer(self._shown_keys())
 

@@ -12,6 +12,11 @@ from ragrid.system.clock import Clock
 logger = logging.getLogger(__name__)
 
 
+#: How long this process must have shown a key before it signs with it, seconds. The gateway's controller asks each
+#: second and tries again after one; a key of a process which died at once may have been seen by nobody.
+SEEN_S = 5.0
+
+
 class KeyKeeper:
     """The keys of the running service: `keyring` signs and publishes, `published` is what verifiers see."""
 
@@ -21,6 +26,7 @@ class KeyKeeper:
         longest_s = max(settings.access_token_s, settings.service_token_s)
         self._schedule = rotation.schedule_for(settings.key_rotation_s, longest_token_s=longest_s)
         self.keyring = self._load()
+        self._shown_s = dict.fromkeys(self.keyring.pairs, clock.monotonic_s())
         self.published = FixedKeys(self.keyring.verification_keys())
 
     def tend(self) -> bool:
@@ -28,10 +34,16 @@ class KeyKeeper:
         spares = {pair.kid: pair for pair in (make_pair(), make_pair())}
         first, second = spares
         records = rotation.advance(self.keyring.records, self._clock.now_s(), self._schedule, (first, second))
-        if records == self.keyring.records:
+        changes_signer = any(one.state == "current" and one.kid != self.keyring.current.kid for one in records)
+        if records == self.keyring.records or (changes_signer and self.unseen_s() > 0.0):
             return False
         self._use(Keyring(stored(records, {**self.keyring.pairs, **spares})), by="schedule")
         return True
+
+    def unseen_s(self) -> float:
+        """Return how many seconds the next key must still be shown before verifiers can be expected to know it."""
+        following = next(record.kid for record in self.keyring.records if record.state == "next")
+        return max(0.0, SEEN_S - (self._clock.monotonic_s() - self._shown_s[following]))
 
     def rotate_now(self, *, drop_current: bool, by: str) -> None:
         """Sign with the next key at once; `drop_current` also ends every token that the current one signed."""
@@ -59,7 +71,9 @@ class KeyKeeper:
         pairs |= (spares := {pair.kid: pair for pair in (make_pair(), make_pair())})
         first, second = spares
         known = rotation.ordered(key.record for key in found)
-        records = rotation.advance(known, self._clock.now_s(), self._schedule, (first, second))
+        records = known
+        if not {"next", "current"} <= {record.state for record in known}:
+            records = rotation.advance(known, self._clock.now_s(), self._schedule, (first, second))
         keyring = Keyring(stored(records, pairs))
         if records != known:
             self._save(keyring, by="start")
@@ -68,6 +82,8 @@ class KeyKeeper:
     def _use(self, keyring: Keyring, *, by: str) -> None:
         self._save(keyring, by=by)
         self.keyring = keyring
+        now_s = self._clock.monotonic_s()
+        self._shown_s = {kid: self._shown_s.get(kid, now_s) for kid in keyring.pairs}
         self.published.replace(keyring.verification_keys())
 
     def _save(self, keyring: Keyring, *, by: str) -> None:

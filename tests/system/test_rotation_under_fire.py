@@ -1,0 +1,158 @@
+"""Keys rotate while requests run and the token service is killed: no valid token is refused, none outlives its time.
+
+`RAGRID_ROTATIONS=20` asks for more than the short round that every run of the tests has.
+"""
+
+import json
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+from ragrid.identity.strict import decode_base64url
+from support.running_grid import RunningGrid, grid_document, running_grid
+
+ROTATIONS = int(os.environ.get("RAGRID_ROTATIONS", "3"))
+ROTATION_S, TOKEN_S = 6, 4
+#: Each rotation takes 6 s and up to 5 s more after a kill; a busy machine twice as much.
+LIMIT_S = 30.0 * ROTATIONS
+#: Fewer requests than this would show nothing.
+REQUESTS_AT_LEAST = 50 * ROTATIONS
+PATHS = ("/api/v2/tenants/default_tenant/databases/default_database/collections", "/memory/v1/memories")
+#: What may pass between the edge's look at the clock and ours, on one machine, before a verdict counts against it.
+CLOSE_S = 0.05
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request, and the life of its token; times are seconds since 1970."""
+
+    sent_s: float
+    answered_s: float
+    expires_s: float
+    kid: str
+    path: str
+    status: int
+
+
+@dataclass
+class History:
+    """What happened, written by several threads."""
+
+    seen: list[Seen] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+    kids: list[str] = field(default_factory=list)
+    kills: int = 0
+    faults: list[str] = field(default_factory=list)
+    is_over: threading.Event = field(default_factory=threading.Event)
+
+
+def part(token: str, index: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(decode_base64url(token.split(".")[index]))
+    return found
+
+
+def fetch_tokens(grid: RunningGrid, history: History) -> None:
+    """Get a token as often as the service answers; each new signer is a rotation."""
+    secret = (grid.state / "secrets" / "clients" / "reader").read_text()
+    with grid.client() as client:
+        while not history.is_over.wait(0.05):
+            try:
+                answer = client.post(
+                    "/oauth2/token", data={"grant_type": "client_credentials"}, auth=("reader", secret)
+                )
+            except httpx.TransportError:
+                continue
+            if answer.status_code != 200:  # the service was just killed
+                continue
+            token = answer.json()["access_token"]
+            history.tokens = [*history.tokens[-200:], token]
+            if (kid := part(token, 0)["kid"]) not in history.kids:
+                history.kids.append(kid)
+
+
+def load(grid: RunningGrid, history: History, seed: int) -> None:
+    """Send requests with young tokens, old ones, and ones that are over."""
+    chance = random.Random(seed)
+    with grid.client() as client:
+        while not history.is_over.is_set():
+            recent = history.tokens[-30:]
+            token = chance.choice([*recent, *history.tokens[-2:]]) if recent else None
+            if token is None:
+                time.sleep(0.05)
+                continue
+            path = chance.choice(PATHS)
+            sent_s = time.time()
+            try:
+                status = client.get(path, headers={"Authorization": f"Bearer {token}"}).status_code
+            except httpx.TransportError as error:
+                history.faults.append(repr(error))
+                continue
+            expires_s, kid = float(part(token, 1)["exp"]), part(token, 0)["kid"]
+            history.seen.append(Seen(sent_s, time.time(), expires_s, kid, path, status))
+            time.sleep(0.005)
+
+
+def kill_now_and_then(grid: RunningGrid, history: History, seed: int) -> None:
+    chance = random.Random(seed)
+    while not history.is_over.wait(chance.uniform(2.0, 9.0)):
+        for pid in grid.pids("tokens"):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            history.kills += 1
+
+
+@pytest.fixture(scope="module")
+def hurried_grid() -> Iterator[RunningGrid]:
+    document = grid_document(name="hurried")
+    lives = {"access_token": f"{TOKEN_S}s", "service_token": f"{TOKEN_S}s", "key_rotation": f"{ROTATION_S}s"}
+    document["auth"].update(lives)
+    with running_grid(document) as running:
+        yield running
+
+
+@pytest.mark.timeout(LIMIT_S + 120)
+def test_no_valid_token_is_refused_and_none_outlives_its_time(hurried_grid: RunningGrid) -> None:
+    seed = int(os.environ.get("RAGRID_SEED", str(time.time_ns() % 100_000)))
+    history = History()
+    threads = [
+        threading.Thread(target=fetch_tokens, args=(hurried_grid, history)),
+        threading.Thread(target=kill_now_and_then, args=(hurried_grid, history, seed)),
+        *(threading.Thread(target=load, args=(hurried_grid, history, seed + number)) for number in (1, 2)),
+    ]
+    began_s = time.monotonic()
+    try:
+        for thread in threads:
+            thread.start()
+        while len(history.kids) <= ROTATIONS and time.monotonic() - began_s < LIMIT_S:
+            time.sleep(0.2)
+    finally:
+        history.is_over.set()
+        for thread in threads:
+            thread.join()
+    refused = [one for one in history.seen if one.status != 200 and one.answered_s < one.expires_s - CLOSE_S]
+    outlived = [one for one in history.seen if one.status != 401 and one.sent_s > one.expires_s + CLOSE_S]
+    took_s = time.monotonic() - began_s
+    figure = (
+        f"{len(history.kids) - 1} rotations, {history.kills} kills, {len(history.seen)} requests in {took_s:.0f} s "
+        f"({len(history.seen) / took_s:.0f}/s): {len(refused)} valid tokens refused, {len(outlived)} accepted after "
+        f"their time; {dict(Counter(one.status for one in history.seen))}; seed {seed}"
+    )
+    print(f"\n{figure}")  # noqa: T201 - the figure is what is measured
+    assert history.faults == [], figure
+    assert len(history.kids) > ROTATIONS, figure
+    assert history.kills >= 1, figure
+    assert len(history.seen) >= REQUESTS_AT_LEAST, figure
+    assert {200, 401} <= {one.status for one in history.seen}, figure
+    assert refused == [], figure
+    assert outlived == [], figure
