@@ -6,6 +6,18 @@ from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one caller may ask of one service, keyed by the token's subject (public routes: by address); above it 429.
+
+    `burst` requests may come at once beyond `requests_per_s`.
+    """
+
+    requests_per_s: int = 10_000
+    burst: int = 20_000
+    concurrent: int = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeService:
     """One service behind the edge; `name` is a key of `routes.POLICY`.
 
@@ -14,6 +26,7 @@ class EdgeService:
 
     name: str
     balance: Literal["least_conn", "round_robin", "hash"] = "least_conn"
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,15 +35,6 @@ class Tls:
 
     certificate_file: Path
     key_file: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What one caller may do, keyed by the token's subject (public routes: by address); above it 429."""
-
-    requests_per_s: int = 10_000
-    burst: int = 20_000
-    concurrent: int = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +78,6 @@ class GatewayConfig:
     services: tuple[EdgeService, ...]
     workers: int = 2
     user: str | None = None
-    limits: Limits = field(default_factory=Limits)
     patience: Patience = field(default_factory=Patience)
     health: HealthChecks = field(default_factory=HealthChecks)
     #: How long an instance that joins others takes to get its full share.

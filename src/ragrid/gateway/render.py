@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ragrid.gateway.config import EdgeService, GatewayConfig
+from ragrid.gateway.config import EdgeService, GatewayConfig, Limits
 from ragrid.gateway.routes import POLICY, Route, ServicePolicy
 
 CONNECT_TIMEOUT_S = 2.0
@@ -68,6 +68,7 @@ def _service_table(service: EdgeService) -> dict[str, Any]:
     return {
         "name": service.name,
         "balance": service.balance,
+        "limits": {"rate": service.limits.requests_per_s, "concurrent": service.limits.concurrent},
         "health_path": policy.health_path,
         "routes": [_route_table(service.name, route) for route in policy.routes],
     }
@@ -134,7 +135,8 @@ def _http_settings(config: GatewayConfig) -> str:
     temporary = "\n".join(
         f"{name}_temp_path {_quoted(run / name)};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
-    limits, patience = config.limits, config.patience
+    patience = config.patience
+    zones = "\n".join(_limit_zones(service) for service in sorted(config.services, key=lambda one: one.name))
     return f"""\
 server_tokens off;
 default_type application/octet-stream;
@@ -167,8 +169,7 @@ uninitialized_variable_warn off; # what is refused before any Lua runs has no su
 gzip off;
 tcp_nodelay on;
 
-limit_req_zone $ragrid_subject zone=requests:4m rate={limits.requests_per_s}r/s;
-limit_conn_zone $ragrid_subject zone=concurrent:4m;
+{zones}
 limit_req_status 429;
 limit_conn_status 429;
 
@@ -179,6 +180,14 @@ upstream instances {{
     keepalive_timeout {UPSTREAM_IDLE_S}s;
     keepalive_requests 100000;
 }}"""
+
+
+def _limit_zones(service: EdgeService) -> str:
+    """16,000 callers to a megabyte; nginx keeps zones of the same name and size over a reload."""
+    return (
+        f"limit_req_zone $ragrid_subject zone={service.name}_requests:2m rate={service.limits.requests_per_s}r/s;\n"
+        f"limit_conn_zone $ragrid_subject zone={service.name}_concurrent:1m;"
+    )
 
 
 def _plain(value: str | Path) -> str:
@@ -219,7 +228,7 @@ def _edge_server(config: GatewayConfig) -> str:
     else:
         listens, tls = _listens(config.listen_addresses, config.http_port, " default_server"), ""
     locations = "\n".join(
-        _indented(_service_location(POLICY[service.name], prefix), 4)
+        _indented(_service_location(POLICY[service.name], prefix, service.limits), 4)
         for service in config.services
         for prefix in POLICY[service.name].prefixes
     )
@@ -238,8 +247,6 @@ server {{
     error_page {_NGINX_ERRORS} @problem;
     error_page {_NGINX_UNREADABLE} /unreadable;
     error_page 494 =431 /unreadable; # nginx's own number for a header that is too large
-    limit_req zone=requests burst={config.limits.burst} nodelay;
-    limit_conn concurrent {config.limits.concurrent};
 {_indented(_proxy_settings(), 4)}
 
 {_indented(_HEALTH, 4)}
@@ -287,7 +294,7 @@ proxy_hide_header X-Request-Id;
 proxy_redirect off;"""
 
 
-def _service_location(policy: ServicePolicy, prefix: str) -> str:
+def _service_location(policy: ServicePolicy, prefix: str, limits: Limits) -> str:
     authorization = "$http_authorization" if policy.forwards_authorization else '""'
     stripped = "\n".join(f'proxy_set_header {name} "";' for name in _STRIPPED)
     buffering = "proxy_buffering off;" if policy.is_streaming else "proxy_buffering on;"
@@ -295,6 +302,8 @@ def _service_location(policy: ServicePolicy, prefix: str) -> str:
 location ^~ {prefix} {{
     set $ragrid_service "{policy.name}";
     client_max_body_size {policy.body_limit_bytes};
+    limit_req zone={policy.name}_requests burst={limits.burst} nodelay;
+    limit_conn {policy.name}_concurrent {limits.concurrent};
     {buffering}
     proxy_set_header Host $host;
     proxy_set_header Connection "";

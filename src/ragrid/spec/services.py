@@ -17,6 +17,14 @@ _BALANCE = (
 )
 
 
+class Limits(Section):
+    """What one caller (a token's subject; without a token, an address) may ask of the service; above it 429."""
+
+    rate: kinds.RequestCount = Field(default=10_000, description="Requests a second, in the long run.")
+    burst: kinds.RequestCount = Field(default=20_000, description="Requests that may come at once beyond the rate.")
+    concurrent: kinds.RequestCount = Field(default=2_000, description="Requests at the same time.")
+
+
 class Chromadb(Section):
     """ChromaDB, the vector store."""
 
@@ -25,6 +33,7 @@ class Chromadb(Section):
     )
     port: kinds.Port = Field(default=8001, description="Private port.")
     balance: Balance = Field(default="least_conn", description=_BALANCE)
+    limits: Limits = Field(default_factory=Limits, description="What one caller may ask of it.")
 
 
 class Memory(Section):
@@ -35,6 +44,7 @@ class Memory(Section):
     )
     port: kinds.Port = Field(default=3000, description="Private port.")
     balance: Balance = Field(default="least_conn", description=_BALANCE)
+    limits: Limits = Field(default_factory=Limits, description="What one caller may ask of it.")
     store: Literal["sqlite", "postgresql"] = Field(
         default="sqlite", description="`sqlite` for one host; `postgresql` is needed for several."
     )
@@ -80,6 +90,7 @@ class Rag(Section):
     )
     port: kinds.Port = Field(default=3010, description="Private port.")
     balance: Balance = Field(default="least_conn", description=_BALANCE)
+    limits: Limits = Field(default_factory=Limits, description="What one caller may ask of it.")
     embedder: Embedder = Field(default_factory=Embedder, description="What turns text into vectors.")
     generator: Generator = Field(default_factory=Generator, description="What turns passages into an answer.")
     chunk_words: kinds.WordCount = Field(default=120, description="Words in one passage.")
@@ -93,6 +104,7 @@ class Vllm(Section):
 
     port: kinds.Port = Field(default=8000, description="Private port.")
     balance: Balance = Field(default="least_conn", description=_BALANCE)
+    limits: Limits = Field(default_factory=Limits, description="What one caller may ask of it.")
     model: kinds.Line | None = Field(default=None, description="Model to run: a name on a hub, or a folder.")
     served_name: kinds.Line | None = Field(
         default=None, description="Name that clients ask for. Default: what `model` says."

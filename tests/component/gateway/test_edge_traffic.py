@@ -440,7 +440,7 @@ def test_the_figures_name_service_route_and_class(edge: Any, wait_until: Any) ->
 
 
 def test_a_caller_over_its_limit_is_429(edges: Any, backends: Any, endpoint: Any) -> None:
-    edge = edges(limits=Limits(requests_per_s=1, burst=2, concurrent=10))
+    edge = edges(services=(EdgeService(name="memory", limits=Limits(requests_per_s=1, burst=2, concurrent=10)),))
     edge.push({"memory": [endpoint(backends().port)]})
     ada, grace = edge.signer.bearer(), edge.signer.bearer(sub="grace")
     answers = [httpx.get(edge.url + READ, headers=ada) for _ in range(8)]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ragrid.drivers.local.part import Part, Port, Probe, Reload, Scrape
 from ragrid.drivers.local.site import Site
-from ragrid.gateway.config import EdgeService, GatewayConfig, Tls
+from ragrid.gateway.config import EdgeService, GatewayConfig, Limits, Tls
 from ragrid.gateway.render import render_nginx
+from ragrid.spec import services as declared
 
 _INSTANCE_UP = re.compile(r'^gateway_instance_up\{service="([^"]+)",[^}]*\} 1$', re.MULTILINE)
 
@@ -47,7 +48,10 @@ def gateway_part(site: Site) -> Part:
 def gateway_config(site: Site) -> GatewayConfig:
     """Return what the edge of this grid is rendered from."""
     gateway, secrets = site.grid.gateway, site.secrets
-    services = (*((name, service.balance) for name, service in site.grid.services.named()), ("tokens", "least_conn"))
+    services = (
+        EdgeService(name=name, balance=service.balance, limits=_limits(service.limits))
+        for name, service in site.grid.services.named()
+    )
     return GatewayConfig(
         issuer=site.grid.public_url,
         server_name=gateway.name,
@@ -67,8 +71,12 @@ def gateway_config(site: Site) -> GatewayConfig:
         state_file=site.layout.data / "gateway" / "state.json",
         user="root" if site.as_root else None,
         state_age_limit_s=gateway.admin_closes_after.seconds,
-        services=tuple(EdgeService(name=name, balance=balance) for name, balance in services),
+        services=(*services, EdgeService(name="tokens")),
     )
+
+
+def _limits(limits: declared.Limits) -> Limits:
+    return Limits(requests_per_s=limits.rate, burst=limits.burst, concurrent=limits.concurrent)
 
 
 def _probe_url(site: Site) -> str:

@@ -1,6 +1,8 @@
 -- Refusals in the one shape that all of ragrid uses: RFC 9457 problem details.
 
 local cjson = require "cjson.safe"
+local metrics = require "metrics"
+local policy = require "policy"
 
 local _M = {}
 
@@ -80,6 +82,23 @@ function _M.forbidden(permission)
         { ["WWW-Authenticate"] = challenge }, { permission = permission })
 end
 
+-- What a caller over a limit is told: draft-ietf-httpapi-ratelimit-headers-10. A rate is counted in milliseconds, so the
+-- next request may come within a second; a place among the concurrent ones is free when another request ends.
+local function limit_headers()
+    local service = policy.service(ngx.var.ragrid_service)
+    if not service then
+        return { ["Retry-After"] = "1" }
+    end
+    local is_rate = ngx.var.limit_req_status == "REJECTED"
+    metrics.add("gateway_refused_total", 'service="' .. service.name .. '",reason="429"')
+    return {
+        ["Retry-After"] = "1",
+        ["RateLimit-Policy"] = '"rate";q=' .. service.limits.rate .. ';w=1, "concurrent";q=' .. service.limits.concurrent
+            .. ';qu="concurrent-requests"',
+        ["RateLimit"] = is_rate and '"rate";r=0;t=1' or '"concurrent";r=0',
+    }
+end
+
 -- For error_page: turns nginx's own refusal into a problem.
 function _M.from_nginx()
     if ngx.var.ragrid_request_id == "" then -- refused before any Lua ran
@@ -89,7 +108,9 @@ function _M.from_nginx()
     status = NGINX_ONLY[status] or status
     local known = KNOWN[status] or KNOWN[500]
     local headers
-    if status == 429 or status == 503 then
+    if status == 429 then
+        headers = limit_headers()
+    elseif status == 503 then
         headers = { ["Retry-After"] = "1" }
     end
     return _M.send(_M.new(status, known[1], known[2], headers))
