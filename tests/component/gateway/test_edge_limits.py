@@ -78,7 +78,7 @@ def test_what_was_asked_is_not_forgotten_over_a_reload(
     _statuses(edge, READ, 8)
 
     def loaded() -> str:
-        return next(line for line in edge.metrics().splitlines() if line.startswith("gateway_config_loaded"))
+        return str(next(line for line in edge.metrics().splitlines() if line.startswith("gateway_config_loaded")))
 
     before = loaded()
     edge.process.send_signal(signal.SIGHUP)

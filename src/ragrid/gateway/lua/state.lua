@@ -192,9 +192,14 @@ end
 local function store(new, old)
     local kept = keep_pools(new, old)
     local text = cjson.encode(new.document)
-    -- safe_set: a full dictionary must never push out something else
+    -- safe_set: a full dictionary must never push out something else. It frees the old value before it finds that there
+    -- is no room for the new one, so the old one is put back.
+    local before = shared:get("document")
     local stored, fault = shared:safe_set("document", text)
     if not stored then
+        if before then
+            assert(shared:safe_set("document", before))
+        end
         return nil, fault
     end
     shared:set("version", new.version)
@@ -226,7 +231,7 @@ end
 local function read_again(generation, on_change)
     local text = shared:get("document")
     if not text then
-        return nil
+        return current -- it is being replaced at this moment, or has never come
     end
     local new, fault = read(text, current and current.keys)
     if not new then
@@ -282,7 +287,7 @@ end
 
 local function put()
     local version = shared:get("version") or 0
-    local old = version > 0 and read(shared:get("document")) or nil
+    local old = version > 0 and read(shared:get("document") or "") or nil
     local new, fault = read(body(), old and old.keys)
     if not new then
         shared:incr("refused", 1, 0)
