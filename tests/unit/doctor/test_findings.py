@@ -102,3 +102,9 @@ def test_the_pin_is_the_one_of_the_project() -> None:
     project = (Path(__file__).parents[3] / "pyproject.toml").read_text()
     for package in software.PYTHON_PACKAGES:
         assert f'"{package.name}=={package.version}"' in project
+
+
+def test_a_grid_with_consul_wants_consul_where_the_grid_says_and_no_etcd() -> None:
+    names = [program.name for program in software.programs_of("consul", "/opt/consul/bin/consul")]
+    assert names == ["nginx", "/opt/consul/bin/consul", "prometheus", "prometheus-node-exporter"]
+    assert software.programs_of("etcd", "etcd") == software.PROGRAMS
