@@ -103,7 +103,7 @@ def load(grid: RunningGrid, history: History, seed: int) -> None:
 
 def kill_now_and_then(grid: RunningGrid, history: History, seed: int) -> None:
     chance = random.Random(seed)
-    while not history.is_over.wait(chance.uniform(2.0, 9.0)):
+    while not history.is_over.wait(chance.uniform(4.0, 20.0)):
         for pid in grid.pids("tokens"):
             try:
                 os.kill(pid, signal.SIGKILL)

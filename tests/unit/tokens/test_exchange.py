@@ -8,6 +8,7 @@ from ragrid.identity.strict import decode_base64url
 from ragrid.services.tokens.exchange import ACCESS_TOKEN, CHAIN_LIMIT, Exchange
 from ragrid.services.tokens.grants import Form, OAuthError
 from ragrid.services.tokens.issuer import IssuedToken
+from ragrid.services.tokens.store import Kind
 from support.token_desk import Desk
 
 
@@ -89,7 +90,8 @@ def test_who_acts_for_whom_is_a_chain_that_ends(desk: Desk, exchange: Exchange) 
         swap(exchange, desk, token)
 
 
-def test_what_ends_the_caller_ends_it(desk: Desk, exchange: Exchange) -> None:
+@pytest.mark.parametrize("kind", ["subject", "client"])
+def test_what_ends_the_caller_ends_it(desk: Desk, exchange: Exchange, kind: Kind) -> None:
     issued = swap(exchange, desk, desk.token("ada").access_token)
-    desk.issuer.clientele.revoke_all("subject", "ada", by="root")
+    desk.issuer.clientele.revoke_all(kind, "ada", by="root")
     assert desk.issuer.introspect(issued.access_token, desk.client("root")) == {"active": False}

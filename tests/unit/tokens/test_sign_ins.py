@@ -250,6 +250,16 @@ def test_a_device_is_denied_or_comes_too_late(house: House, devices: Devices) ->
     refused("invalid_grant", lambda: devices.decide(begun["user_code"], allowed_by="eve"))
 
 
+def test_only_so_many_devices_wait(house: House) -> None:
+    desk = house.desk
+    devices = Devices(desk.settings(), desk.store, house.sign_ins, desk.clock, waiting_limit=3)
+    for _ in range(3):
+        devices.begin(form(), house.app)
+    refused("slow_down", lambda: devices.begin(form(), house.app))
+    house.desk.clock.advance(DEVICE_S)
+    assert devices.begin(form(), house.app)["user_code"]
+
+
 def test_guessing_user_codes_is_slowed_down(house: House, devices: Devices) -> None:
     for _ in range(WRONG_CODES_BURST):
         refused("invalid_grant", lambda: devices.find("BCDF-GHJK"))

@@ -117,7 +117,7 @@ class Clientele:
     def revoke_all(self, kind: Kind, name: str, *, by: str) -> float:
         """End every token that a subject or client has; return the time from which on new ones count."""
         with self._store.change():
-            not_before_s = self._end_tokens(kind, name, by=by)
+            not_before_s = self.end_tokens(kind, name, by=by)
         self.look()
         return not_before_s
 
@@ -161,21 +161,24 @@ class Clientele:
         self._store.put_client(client)
         self._note("client-created" if known is None else "client-changed", client, by="settings")
         if known is not None:
-            self._end_tokens("client", client.client_id, by="settings")
+            self.end_tokens("client", client.client_id, by="settings")
 
     def _remove(self, client: Client, *, by: str) -> None:
         self._store.delete_client(client.client_id)
         self._note("client-deleted", client, by=by)
-        self._end_tokens("client", client.client_id, by=by)
+        self.end_tokens("client", client.client_id, by=by)
 
-    def _end_tokens(self, kind: Kind, name: str, *, by: str) -> float:
-        """Return the next whole second: tokens carry whole seconds, and none of this second may live on.
+    def end_tokens(self, kind: Kind, name: str, *, by: str) -> float:
+        """End every token and sign-in of a subject or client, inside a `change()` and before `look()`.
 
-        One that was issued after another revocation of this same second carries the next one: it is ended by its id.
+        Return the next whole second: tokens carry whole seconds, and none of this second may live on. One that was
+        issued after another revocation of this same second carries the next one: it is ended by its id. A client is a
+        subject, too, of its own tokens and of those by which services act for it.
         """
         now_s = self._clock.now_s()
         not_before_s = float(int(now_s) + 1)
-        self._store.put_watermark(kind, name, not_before_s)
+        for each in {kind, "subject"}:
+            self._store.put_watermark(each, name, not_before_s)
         for token_id, expires_s in self._store.tokens_issued(kind, name, since_s=not_before_s - 1).items():
             self._store.revoke(token_id, expires_s)
         of_subject, of_client = (name, None) if kind == "subject" else (None, name)

@@ -23,6 +23,8 @@ DEVICE_S = 600.0
 INTERVAL_S = 5
 #: Wrong user codes that are answered, a second in the long run: guessing one of a few live codes takes centuries.
 WRONG_CODES_PER_S, WRONG_CODES_BURST = 5.0, 50
+#: Devices that may wait at once: anybody can begin, and each is a row on the disk for ten minutes.
+WAITING_LIMIT = 1000
 #: Devices whose asking is timed at once.
 REMEMBERED = 4096
 
@@ -36,7 +38,16 @@ class _Asking:
 class Devices:
     """Devices that wait for a person."""
 
-    def __init__(self, settings: TokensSettings, store: Store, sign_ins: SignIns, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: TokensSettings,
+        store: Store,
+        sign_ins: SignIns,
+        clock: Clock,
+        *,
+        waiting_limit: int = WAITING_LIMIT,
+    ) -> None:
+        self._waiting_limit = waiting_limit
         self._settings = settings
         self._store = store
         self._people = PeopleStore(store)
@@ -57,6 +68,10 @@ class Devices:
             expires_s=self._clock.now_s() + DEVICE_S,
         )
         with self._store.change():
+            if self._people.devices_waiting(self._clock.now_s()) >= self._waiting_limit:
+                raise OAuthError(
+                    "slow_down", "too many devices wait to be allowed; try again in ten minutes", status=429
+                )
             self._people.put_device(secret, device)
         page = f"{self._settings.issuer}/oauth2/device"
         shown = shown_code(letters)

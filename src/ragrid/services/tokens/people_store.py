@@ -187,6 +187,10 @@ class PeopleStore:
             ),
         )
 
+    def devices_waiting(self, now_s: float) -> int:
+        """Return how many devices were neither forgotten nor given up yet."""
+        return int(self._store.rows("SELECT count(*) FROM devices WHERE expires_s > ?", (now_s,))[0][0])
+
     def device(self, secret: str) -> Device | None:
         """Return the device with this device code, or None."""
         rows = self._store.rows("SELECT * FROM devices WHERE hash = ?", (digest(secret),))

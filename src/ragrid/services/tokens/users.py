@@ -84,7 +84,8 @@ class Users:
             changed = replace(user, password_hash=password_hash or user.password_hash)
             self._people.put_user(changed if disabled is None else replace(changed, disabled=disabled))
             self._note(event, name, by=by)
-        self._issuer.clientele.revoke_all("subject", name, by=by)
+            self._issuer.clientele.end_tokens("subject", name, by=by)
+        self._issuer.clientele.look()
         return True
 
     def _note(self, event: str, name: str, **details: object) -> None:
