@@ -149,6 +149,13 @@ local function least_connected(available, tried)
     return next_in_turn(equal)
 end
 
+-- (By itself because of the closure: LuaJIT compiles no function that has one and other ways to return.)
+local function hashed(pool, key, tried)
+    return ring.find(pool.ring, key, function(address)
+        return not (tried and tried[address]) and pool.by_address[address]
+    end)
+end
+
 -- Returns an instance of `pool` that was not tried, or nil.
 local function choose(pool, context, tried)
     local available = pool.available
@@ -157,9 +164,7 @@ local function choose(pool, context, tried)
     end
     local balance = balances[context.route.service]
     if balance == "hash" then
-        return ring.find(pool.ring, context.key, function(address)
-            return not (tried and tried[address]) and pool.by_address[address]
-        end)
+        return hashed(pool, context.key, tried)
     elseif balance == "round_robin" then
         return next_in_turn(available, tried)
     end

@@ -1,6 +1,7 @@
 -- How many requests each instance has, in all workers. A worker counts in a table of its own, which costs a request
--- nothing; a timer shows it to the others and reads theirs, so what others do is known PERIOD_S late at most. What a
--- worker showed is forgotten soon after its death.
+-- nothing; a timer shows the others the least that it had during the last PERIOD_S, and reads theirs. The least, because
+-- an old snapshot of short requests would send everything elsewhere until the next one: each worker spreads its own
+-- evenly, and long ones (streams) are what the others must know. What a worker showed is forgotten soon after its death.
 
 local cjson = require "cjson.safe"
 
@@ -13,6 +14,7 @@ local TTL_S = 5
 
 local shared = ngx.shared.ragrid_connections
 local own = {}       -- address -> requests of this worker
+local least = {}     -- address -> the least of them since they were shown
 local elsewhere = {} -- address -> requests of the other workers
 local has_changed = false
 local periods = 0
@@ -22,8 +24,11 @@ function _M.of(address)
 end
 
 function _M.add(address, change)
-    local figure = (own[address] or 0) + change
+    local figure = math.max(0, (own[address] or 0) + change)
     own[address] = figure > 0 and figure or nil
+    if figure < (least[address] or 0) then
+        least[address] = figure
+    end
     has_changed = true
 end
 
@@ -31,7 +36,12 @@ local function show(worker)
     periods = periods + 1
     if has_changed or periods % RENEW_PERIODS == 0 then
         has_changed = false
-        shared:set(worker, cjson.encode(own), TTL_S)
+        shared:set(worker, cjson.encode(least), TTL_S)
+    end
+    least = {}
+    for address, figure in pairs(own) do
+        has_changed = true -- what is still there at the end of the next period must be shown
+        least[address] = figure
     end
 end
 
