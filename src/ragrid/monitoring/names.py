@@ -12,6 +12,8 @@ GATEWAY_IN_FLIGHT = "gateway_in_flight"
 #: Seconds since the controller was last heard; -1 when it was not since nginx started.
 GATEWAY_STATE_AGE = "gateway_state_age_seconds"
 GATEWAY_STATE_VERSION = "gateway_state_version"
+#: 0 from a configuration that was refused until the next that was taken.
+GATEWAY_RELOADED = "gateway_config_last_reload_successful"
 
 #: Exported by every ASGI service of ours. Labels: part, method, route, status.
 HTTP_REQUESTS = "ragrid_http_requests_total"
@@ -33,6 +35,7 @@ GATEWAY = (
     GATEWAY_IN_FLIGHT,
     GATEWAY_STATE_AGE,
     GATEWAY_STATE_VERSION,
+    GATEWAY_RELOADED,
     "gateway_admin_closed",
     "gateway_instance_up",
     "gateway_keys",

@@ -32,6 +32,7 @@ def _part_groups(settings: RuleSettings, expected: Mapping[str, int]) -> list[di
         _registry_away(),
         _coverage(),
         _state_too_old(settings.thresholds),
+        _configuration_refused(),
     )
     # Divided by what should be there, so that a part which nobody scrapes lowers it as one that is down does.
     total = sum(expected.values())
@@ -133,6 +134,20 @@ def _state_too_old(limits: Thresholds) -> Alert:
         description=(
             "It goes on with the last good state; new endpoints, keys and revocations do not reach it."
             " A value of -1 s means: not since nginx started."
+        ),
+    )
+
+
+def _configuration_refused() -> Alert:
+    return Alert(
+        name="GatewayConfigurationRefused",
+        expression=f"{names.GATEWAY_RELOADED} == 0",
+        severity="ticket",
+        hold="1m",
+        summary="The gateway refused its last new configuration and goes on with the one before",
+        description=(
+            "What was changed in grid.yaml, or a renewed certificate, is not in force."
+            " run/gateway/reload.json below the state directory has the reason; mend it and run `ragrid up` again."
         ),
     )
 

@@ -95,6 +95,8 @@ CASES = (
     case("a part is restarted", gauge('ragrid_part_given_up{part="memory",instance="m1"}', 0)),
     case("a part is given up", gauge('ragrid_part_given_up{part="memory",instance="m1"}', 1), "PartGivenUp"),
     case("no registry", gauge("ragrid_registry_up", 0), "RegistryUnreachable"),
+    case("configuration taken", gauge("gateway_config_last_reload_successful", 1)),
+    case("configuration refused", gauge("gateway_config_last_reload_successful", 0), "GatewayConfigurationRefused"),
     case("state just fresh", gauge("gateway_state_age_seconds", 60)),
     case("no state since the start", gauge("gateway_state_age_seconds", -1), "GatewayStateTooOld"),
     case("state too old", gauge("gateway_state_age_seconds", 61), "GatewayStateTooOld"),
