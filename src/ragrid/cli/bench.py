@@ -64,9 +64,7 @@ def memory(rounds: int, seconds: int, state: Path | None, as_json: bool) -> None
 def ask(chunks: int, questions: int, state: Path | None, as_json: bool) -> None:
     """Ingest generated text until there are enough chunks, then time retrieval through the gateway."""
     site = site_of_state(state)
-    target = RagTarget(
-        gateway_url=site.grid.public_url, token=lambda: _token(site), ca_file=site.gateway_authority
-    )
+    target = RagTarget(gateway_url=site.grid.public_url, token=lambda: _token(site), ca_file=site.gateway_authority)
     _report(bench_ask(target, chunks=chunks, questions=questions, say=say), as_json=as_json)
 
 

@@ -70,7 +70,7 @@ def test_a_state_without_room_leaves_every_revocation(edge: Any, endpoint: Any) 
     bearer = edge.signer.bearer(jti="revoked-one")
     edge.push(services, revoked=Revocations(tokens={"revoked-one": later}))
     assert httpx.get(edge.url + READ, headers=bearer).status_code == 401
-    many = {f"token-{number:024}": int(later) for number in range(379_000)}
+    many: dict[str, float] = {f"token-{number:024}": int(later) for number in range(379_000)}
     state = dump_state(edge.state(services, revoked=Revocations(tokens=many)))
     assert 16_650_000 < len(state) < 16 << 20, "more than the dictionary has room for, and less than a body may have"
     answer = edge.put(state)
