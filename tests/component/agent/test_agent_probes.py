@@ -172,7 +172,8 @@ def chroma(tmp_path: Path) -> Iterator[tuple[Process, int]]:
         missing(f"{program}: not installed; run `make test`")
     port = free_ports(1)[0]
     process = Process(
-        [str(program), "run", "--path", str(tmp_path / "chroma"), "--port", str(port)], tmp_path / "chroma.log"
+        [str(program), "run", "--path", str(tmp_path / "chroma"), "--host", "127.0.0.1", "--port", str(port)],
+        tmp_path / "chroma.log",
     )
     try:
         process.start()

@@ -116,6 +116,15 @@ def test_a_second_start_of_the_supervisor_is_no_second_supervisor(driver: LocalD
     assert census(driver)[SUPERVISOR] == 1
 
 
+def test_a_hung_supervisor_is_replaced(driver: LocalDriver) -> None:
+    (supervisor,) = pids(driver, SUPERVISOR)
+    os.kill(supervisor, signal.SIGSTOP)
+    assert not driver.control.is_alive()
+    assert driver.start_supervisor()
+    assert supervisor not in pids(driver, SUPERVISOR)
+    eventually(lambda: census(driver)[SUPERVISOR] == 1 and census(driver)["part"] >= PROCESSES)
+
+
 def test_stop_leaves_no_process_even_when_the_supervisor_is_dead(driver: LocalDriver) -> None:
     (supervisor,) = pids(driver, SUPERVISOR)
     os.kill(supervisor, signal.SIGKILL)

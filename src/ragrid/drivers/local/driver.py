@@ -1,5 +1,6 @@
 """The local driver: steps become supervised processes under one state directory."""
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -90,7 +91,8 @@ class LocalDriver:
         """End every process of the grid, supervised or orphaned; return the names of the parts that ran."""
         running = owned.parts_running(self.layout.root)
         if self.control.is_alive():
-            self.control.shut_down()
+            with contextlib.suppress(UnreachableError):  # it may end by itself in this very moment
+                self.control.shut_down()
             self._await_supervisor_end(STOP_GRACE_S)
         owned.end(lambda: owned.parts_running(self.layout.root), grace_s=ORPHAN_GRACE_S)
         self.layout.supervisor_socket.unlink(missing_ok=True)

@@ -18,6 +18,11 @@ from ragrid.system.log_files import LIMIT_BYTES
 
 #: supervisord waits one second longer before each retry; this many retries span an hour, then the part is FATAL.
 RETRIES = 85
+_ANSWER_S = 2.0
+_QUESTION = xmlrpc.client.dumps((), "supervisor.getPID").encode()
+_WHO_IS_THERE = (
+    b"POST /RPC2 HTTP/1.0\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n" % len(_QUESTION)
+) + _QUESTION
 _ALREADY_STOPPED = 70  # supervisor.xmlrpc.Faults.NOT_RUNNING
 _ALREADY_STARTED = 60  # supervisor.xmlrpc.Faults.ALREADY_STARTED
 _ALREADY_ADDED = 90  # supervisor.xmlrpc.Faults.ALREADY_ADDED
@@ -101,14 +106,19 @@ class SupervisorControl:
         self._socket_path = socket_path
 
     def is_alive(self) -> bool:
-        """Tell whether somebody accepts connections on the socket."""
+        """Tell whether the supervisor answers within 2 s.
+
+        That somebody accepts the connection is not enough: the socket of a killed process is open for a moment longer
+        than the process can be seen, and that of a hung one for ever.
+        """
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(2.0)
+            client.settimeout(_ANSWER_S)
             try:
                 client.connect(str(self._socket_path))
+                client.sendall(_WHO_IS_THERE)
+                return client.recv(len(b"HTTP/1.")) == b"HTTP/1."
             except OSError:
                 return False
-        return True
 
     def processes(self) -> tuple[ProcessState, ...]:
         """Return the state of every part that the supervisor knows."""
