@@ -4,6 +4,11 @@ import socket
 
 import pytest
 
+from support.postgresql import postgresql_cluster, postgresql_database
+
+# One cluster for the whole session, whoever asks for it: only what this file knows is shared by all folders.
+__all__ = ["free_port", "postgresql_cluster", "postgresql_database"]
+
 
 @pytest.fixture
 def free_port() -> int:

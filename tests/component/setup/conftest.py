@@ -25,11 +25,12 @@ echo "apt-get $*" >>"$STATE/calls"
 case " $* " in *" update "*) rm -f "$STATE/lists-are-empty"; exit ;; esac
 [ ! -e "$STATE/lists-are-empty" ] || { echo "E: Unable to locate package" >&2; exit 100; }
 "$RAGRID_SYSTEM_ROOT/usr/sbin/policy-rc.d"; echo "a start would get $?" >>"$STATE/calls"
+cat "$RAGRID_SYSTEM_ROOT"/etc/postgresql-common/createcluster.d/*.conf | grep create_ >>"$STATE/calls"
 [ ! -e "$STATE/apt-fails" ] || { echo "E: disk full" >&2; exit 100; }
 etc=$RAGRID_SYSTEM_ROOT/etc
 for package; do
     case $package in
-    nginx | etcd-server | prometheus)
+    nginx | etcd-server | postgresql | prometheus)
         ln -sf "/lib/systemd/system/$package.service" "$etc/systemd/system/multi-user.target.wants/$package.service"
         touch "$etc/init.d/$package" ;;
     libnginx-mod-http-lua) ln -sf /usr/share/lua.conf "$etc/nginx/modules-enabled/50-mod-http-lua.conf" ;;
@@ -49,7 +50,7 @@ FAKE_UID=0 exec "$@"
 EVERYTHING = (
     *("ca-certificates", "nginx", "libnginx-mod-http-lua", "lua-cjson", "etcd-server", "prometheus"),
     *("prometheus-node-exporter", "python3", "python3-venv"),
-    *("curl", "debian-archive-keyring", "etcd-client", "openssl", "procps", "shellcheck", "wrk"),
+    *("curl", "debian-archive-keyring", "etcd-client", "openssl", "postgresql", "procps", "shellcheck", "wrk"),
 )
 
 
@@ -62,6 +63,10 @@ class Machine:
     @property
     def policy(self) -> Path:
         return self.folder / "root/usr/sbin/policy-rc.d"
+
+    @property
+    def postgresql_common(self) -> Path:
+        return self.folder / "root/etc/postgresql-common"
 
     @property
     def enabled(self) -> list[str]:

@@ -57,6 +57,20 @@ def test_no_service_may_start_meanwhile_and_none_starts_at_the_next_boot(machine
         assert f"update-rc.d {service} disable" in machine.calls
 
 
+def test_postgresql_makes_no_cluster_and_its_settings_stay(machine: Machine) -> None:
+    machine.has(without("postgresql"))
+    assert machine.install("test").returncode == 0
+    assert "create_main_cluster = false" in machine.calls
+    assert machine.enabled == []
+    assert not machine.postgresql_common.exists()
+    (machine.postgresql_common / "createcluster.d").mkdir(parents=True)
+    theirs = machine.postgresql_common / "createcluster.d/theirs.conf"
+    theirs.write_text("data_directory = '/srv/%v/%c'\n")
+    machine.has(without("postgresql"))
+    assert machine.install("test").returncode == 0
+    assert [file.name for file in theirs.parent.iterdir()] == ["theirs.conf"]
+
+
 def test_services_and_an_nginx_that_were_here_before_are_left_alone(machine: Machine) -> None:
     machine.has(without("etcd-server", "libnginx-mod-http-lua"))
     wants = machine.folder / "root/etc/systemd/system/multi-user.target.wants"
@@ -87,6 +101,7 @@ def test_a_failed_installation_says_so_and_leaves_no_policy(machine: Machine) ->
     assert done.returncode == 1
     assert "E: disk full" in done.stderr
     assert machine.policy.read_text() == SOMEBODY_ELSES
+    assert not machine.postgresql_common.exists()
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -115,6 +130,7 @@ def test_an_interrupted_installation_leaves_no_policy_and_no_new_service(machine
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     assert not machine.policy.exists()
+    assert not machine.postgresql_common.exists()
     assert machine.enabled == []
 
 

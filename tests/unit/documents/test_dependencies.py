@@ -21,7 +21,9 @@ def names(requirements: list[str]) -> set[str]:
 
 def test_python_packages() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert rows("Python packages") == names(project["project"]["dependencies"])
+    extras = project["project"]["optional-dependencies"].values()
+    every = [*project["project"]["dependencies"], *(name for extra in extras for name in extra)]
+    assert rows("Python packages") == names(every)
     assert rows("For development only") == names(project["dependency-groups"]["dev"])
 
 
