@@ -13,11 +13,11 @@ from ragrid.errors import ConflictError, MissingError, StateError
 from ragrid.services.memory.changes import Create, Scope
 from ragrid.services.memory.errors import StoreBrokenError, StoreBusyError
 from ragrid.services.memory.model import MemoryInput
+from ragrid.services.memory.protocol.memories import Filter, Written
 from ragrid.services.memory.service import build
 from ragrid.services.memory.sqlite.schema import MIGRATIONS
 from ragrid.services.memory.sqlite.store import SqliteStore
 from ragrid.services.memory.sqlite.writer import QUEUE_LIMIT
-from ragrid.services.memory.store import Filter, Written
 from ragrid.spec.settings import Listen, MemorySettings, TokenTrust
 
 ACME = Scope("acme", "default")

@@ -16,10 +16,11 @@ from ragrid.services.memory.errors import (
     ReplayGoneError,
     VersionError,
 )
-from ragrid.services.memory.inmemory import InMemoryStore
+from ragrid.services.memory.inmemory.store import InMemoryStore
 from ragrid.services.memory.model import MemoryInput
+from ragrid.services.memory.protocol.memories import IDEMPOTENCY_US, Event, Filter, Written
+from ragrid.services.memory.protocol.store import MemoryStore
 from ragrid.services.memory.sqlite.store import SqliteStore
-from ragrid.services.memory.store import IDEMPOTENCY_US, Event, Filter, MemoryStore, Written
 from ragrid.services.memory.words import words_of
 
 ACME = Scope("acme", "default")

@@ -15,10 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ragrid.errors import RagridError
 from ragrid.services.memory.changes import Change, Condition, Create, Delete, Idempotency, Patch, Replace, Scope
-from ragrid.services.memory.inmemory import InMemoryStore
+from ragrid.services.memory.inmemory.store import InMemoryStore
 from ragrid.services.memory.model import MemoryInput
+from ragrid.services.memory.protocol.memories import Filter
+from ragrid.services.memory.protocol.store import MemoryStore
 from ragrid.services.memory.sqlite.store import SqliteStore
-from ragrid.services.memory.store import Filter, MemoryStore
 
 SECOND = 1_000_000
 IDS = st.sampled_from(["a", "b", "c"])

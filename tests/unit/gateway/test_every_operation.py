@@ -8,7 +8,7 @@ import pytest
 
 from ragrid.gateway.closed import CLOSED
 from ragrid.gateway.routes import POLICY
-from ragrid.services.memory.api import MemoryApi
+from ragrid.services.memory.api.routes import MemoryApi
 from ragrid.services.memory.model import BODY_BYTES
 from ragrid.services.rag.routes import FILE_LIMIT_BYTES, Parts, build_routes
 from ragrid.services.tokens.application import build

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from ragrid.services.memory.inmemory import InMemoryStore
+from ragrid.services.memory.inmemory.store import InMemoryStore
 from ragrid.services.memory.service import build_memory_application
 from ragrid.system.clock import ManualClock
 from support.memory_calls import Caller

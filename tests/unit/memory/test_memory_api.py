@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ragrid.services.memory.parameters import LIST_LIMIT
+from ragrid.services.memory.api.parameters import LIST_LIMIT
 from ragrid.system.clock import ManualClock
 from support.memory_calls import MEMORIES, Caller
 from support.token_mint import TokenMint

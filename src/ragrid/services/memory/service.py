@@ -11,10 +11,10 @@ from starlette.applications import Starlette
 from ragrid.errors import MissingError, RagridError
 from ragrid.identity.keys import KeyFile
 from ragrid.identity.verify import TokenVerifier
-from ragrid.services.memory.api import MemoryApi
+from ragrid.services.memory.api.routes import MemoryApi
 from ragrid.services.memory.metrics import ROWS, STORE_BYTES, WRITE_QUEUE_DEPTH
+from ragrid.services.memory.protocol.store import MemoryStore
 from ragrid.services.memory.sqlite.store import SqliteStore
-from ragrid.services.memory.store import MemoryStore
 from ragrid.spec.settings import Listen, MemorySettings
 from ragrid.system.clock import Clock, SystemClock
 from ragrid.web.application import build_application

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ragrid.services.memory.protocol.memories import Filter
 from ragrid.services.memory.sqlite.transaction import scope_word
-from ragrid.services.memory.store import Filter
 from ragrid.services.memory.words import match_expression
 
 Statement = tuple[str, tuple[Any, ...]]

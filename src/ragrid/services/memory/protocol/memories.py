@@ -1,10 +1,9 @@
-"""The memory store as the API sees it, whichever adapter keeps it. Times are microseconds since the Unix epoch.
+"""Memories one by one and in lists: what a store does with them. Times are microseconds since the Unix epoch.
 
 A store has no clock: each call says what time it is, and a memory whose `expires_us` is not later than that is
-invisible to it, swept or not. One object serves one event loop.
+invisible to it, swept or not.
 """
 
-from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -49,17 +48,6 @@ class Page(msgspec.Struct, frozen=True):
     next_position: int | None
 
 
-class Hit(msgspec.Struct, frozen=True):
-    """One result of a search; `score` is above 0, and 1 for the best.
-
-    It is relative to the best on purpose: how rare a word is, is counted over the whole store, and a plain score
-    would tell one tenant about the words of the others.
-    """
-
-    score: float
-    doc: bytes
-
-
 class Event(msgspec.Struct, frozen=True):
     """One version in a memory's history; `doc` is None for a delete and where the content has expired."""
 
@@ -71,18 +59,8 @@ class Event(msgspec.Struct, frozen=True):
     doc: bytes | None
 
 
-class Stats(msgspec.Struct, frozen=True):
-    """How much the store holds; `rows` counts memories that are neither deleted nor swept."""
-
-    rows: int
-    size_bytes: int
-
-
-class MemoryStore(Protocol):
-    """Memories, their history and their idempotency keys.
-
-    Every method may raise StoreBrokenError. A change that returned is durable; one that raised left nothing behind.
-    """
+class Memories(Protocol):
+    """Memories, their history and their idempotency keys."""
 
     async def read(self, scope: Scope, memory_id: str, *, now_us: int) -> Read | None:
         """Return the current version, or None when there is none that `scope` may see now."""
@@ -103,38 +81,11 @@ class MemoryStore(Protocol):
         """
         ...
 
-    async def search(
-        self, scope: Scope, query: tuple[str, ...], wanted: Filter, *, now_us: int, limit: int
-    ) -> tuple[Hit, ...]:
-        """Return the best `limit` of the memories that match `wanted` and hold any word of `query`, best first."""
-        ...
-
     async def history(
         self, scope: Scope, memory_id: str, *, now_us: int, limit: int, before: int | None = None
     ) -> tuple[Event, ...] | None:
         """Return up to `limit` events with `seq` under `before`, newest first; None when nothing may be seen."""
         ...
-
-    async def sweep(self, *, now_us: int, limit: int) -> int:
-        """Erase up to `limit` expired memories and idempotency keys, and return how many memories that were."""
-        ...
-
-    async def probe(self) -> None:
-        """Read the store and pass once through its writer. Raises StoreBrokenError when either fails."""
-        ...
-
-    async def stats(self) -> Stats:
-        """Return how much the store holds."""
-        ...
-
-    async def close(self) -> None:
-        """Finish what was accepted, then let go of files and threads."""
-        ...
-
-
-def hits_of(ranked: Sequence[tuple[float, bytes]]) -> tuple[Hit, ...]:
-    """Return the hits for `(score, doc)` pairs, best first, with scores relative to the best."""
-    return tuple(Hit(score / ranked[0][0], doc) for score, doc in ranked)
 
 
 def is_replay_of(create: Create, fingerprint: bytes) -> bool:

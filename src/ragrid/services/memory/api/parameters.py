@@ -8,21 +8,42 @@ import msgspec
 from msgspec import Meta
 from starlette.requests import Request
 
+from ragrid.services.memory.api.operation import Parameter
 from ragrid.services.memory.cursor import CursorError, decode_cursor
 from ragrid.services.memory.model import TAGS, Reference, Tag, Type
-from ragrid.services.memory.store import Filter
+from ragrid.services.memory.protocol.memories import Filter
 from ragrid.services.memory.validate import unknown_detail
-from ragrid.services.memory.words import QUERY_CHARACTERS
 from ragrid.web.problem import Problem
 
 LIST_LIMIT = 200
 LIST_DEFAULT = 50
-SEARCH_LIMIT = 100
-SEARCH_DEFAULT = 10
 
 _ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~-]{1,128}")
 _FILTERS = ("type", "tag", "user_id", "agent_id", "session_id")
 _PAGING = ("limit", "cursor")
+
+
+MemoryId = Annotated[str, Meta(pattern=r"^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}$")]
+NamespaceName = Annotated[str, Meta(pattern="^[A-Za-z0-9._~-]{1,64}$")]
+
+NAMESPACE = Parameter(
+    name="Memory-Namespace",
+    place="header",
+    schema=NamespaceName,
+    summary="A namespace of the tenant; `default` without it.",
+)
+MEMORY_ID = Parameter(
+    name="id", place="path", schema=MemoryId, summary="The id of the memory in its namespace.", is_required=True
+)
+LIMIT = Parameter(
+    name="limit",
+    place="query",
+    schema=Annotated[int, Meta(ge=1, le=LIST_LIMIT)],
+    summary=f"How many at most; {LIST_DEFAULT} without it.",
+)
+CURSOR = Parameter(
+    name="cursor", place="query", schema=str, summary="`next_cursor` of the page before, with the same filters."
+)
 
 
 class SearchFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,15 +54,6 @@ class SearchFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     user_id: Reference | None = None
     agent_id: Reference | None = None
     session_id: Reference | None = None
-
-
-class SearchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of a search."""
-
-    query: Annotated[str, Meta(min_length=1, max_length=QUERY_CHARACTERS)]
-    mode: Annotated[str, Meta(pattern="^lexical$")] = "lexical"
-    filter: SearchFilter = SearchFilter()
-    k: Annotated[int, Meta(ge=1, le=SEARCH_LIMIT)] = SEARCH_DEFAULT
 
 
 def memory_id_of(request: Request) -> str:

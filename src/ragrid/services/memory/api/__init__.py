@@ -1,0 +1,1 @@
+"""The HTTP API under `/memory/v1/`: one file per resource, each operation declared once (`operation.py`)."""

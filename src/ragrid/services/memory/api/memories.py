@@ -1,0 +1,325 @@
+"""The routes of memories: each reads the request, asks the store once, and sends what the store rendered."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import blake2b
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+from starlette.requests import Request
+
+from ragrid.services.memory.api.answers import Answer
+from ragrid.services.memory.api.headers import (
+    condition_of,
+    etag,
+    idempotency_key_of,
+    is_unmodified,
+    require_media_type,
+)
+from ragrid.services.memory.api.operation import (
+    BODY_PROBLEMS,
+    JSON_TYPE,
+    MERGE_PATCH_TYPE,
+    NAMESPACE_PROBLEMS,
+    PAGING_PROBLEMS,
+    WRITE_PROBLEMS,
+    Body,
+    Operation,
+    Parameter,
+    Success,
+    scope_of,
+)
+from ragrid.services.memory.api.parameters import (
+    CURSOR,
+    LIMIT,
+    MEMORY_ID,
+    NAMESPACE,
+    filter_of,
+    history_paging_of,
+    memory_id_of,
+    paging_of,
+)
+from ragrid.services.memory.api.parts import Parts
+from ragrid.services.memory.changes import Create, Delete, Idempotency, Op, Patch, Replace, Scope
+from ragrid.services.memory.cursor import encode_cursor
+from ragrid.services.memory.errors import InvalidMemoryError, NotFoundError
+from ragrid.services.memory.model import BODY_BYTES, DATA_DEPTH, Memory, MemoryInput, Reference, Tag, Type, moment
+from ragrid.services.memory.protocol.memories import Event, Written
+from ragrid.services.memory.validate import is_deep, parse_input, parse_object, unknown_members
+from ragrid.web.auth import claims_of
+from ragrid.web.body import read_body
+
+_encode = msgspec.json.Encoder().encode
+
+_IF_MATCH = Parameter(
+    name="If-Match", place="header", schema=str, summary="`*` or the entity tags of which the current one must be one."
+)
+_IF_NONE_MATCH = Parameter(
+    name="If-None-Match", place="header", schema=str, summary="On a change `*`: only when there is none yet."
+)
+_IDEMPOTENCY_KEY = Parameter(
+    name="Idempotency-Key",
+    place="header",
+    schema=Annotated[str, Meta(min_length=1, max_length=257)],
+    summary="A name for this request: sent again within 24 hours, it gives the same answer and makes nothing.",
+)
+_FILTERS = (
+    Parameter(name="type", place="query", schema=Type, summary="Only memories of this type."),
+    Parameter(name="tag", place="query", schema=tuple[Tag, ...], summary="Only memories with all of these tags."),
+    Parameter(name="user_id", place="query", schema=Reference, summary="Only memories of this user."),
+    Parameter(name="agent_id", place="query", schema=Reference, summary="Only memories of this agent."),
+    Parameter(name="session_id", place="query", schema=Reference, summary="Only memories of this session."),
+)
+
+_READ = (*NAMESPACE_PROBLEMS, "invalid-id", "memory-not-found")
+_WRITE = (*NAMESPACE_PROBLEMS, *WRITE_PROBLEMS)
+_CHANGE = (*_WRITE, "invalid-id", "invalid-precondition", "version-conflict")
+_MADE = ("etag", "location")
+
+
+class MemoryPage(msgspec.Struct, frozen=True):
+    """Some memories, newest first."""
+
+    memories: tuple[Memory, ...]
+    next_cursor: str | None
+
+
+class ShownEvent(msgspec.Struct, frozen=True):
+    """One version in a history; `memory` is null for an end, and where the content has expired."""
+
+    version: int
+    seq: int
+    op: Op
+    at: datetime
+    actor: str
+    memory: Memory | None
+
+
+class HistoryPage(msgspec.Struct, frozen=True):
+    """Some versions of one memory, newest first."""
+
+    events: tuple[ShownEvent, ...]
+    next_cursor: str | None
+
+
+class MemoriesApi:
+    """The operations of memories, their lists and their histories."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._store = parts.store
+        self._path = f"{parts.base}/memories"
+
+    def operations(self) -> tuple[Operation, ...]:
+        """Return each operation, the busiest first."""
+        return (*self._single(), *self._several())
+
+    def _single(self) -> tuple[Operation, ...]:
+        made = (
+            Success(status=201, summary="Made.", schema=Memory, headers=_MADE),
+            Success(status=200, summary="Replaced.", schema=Memory, headers=("etag",)),
+        )
+        return (
+            Operation(
+                method="GET",
+                path="/memories/{id}",
+                id="readMemory",
+                summary="Returns the current version.",
+                permission="memory:read",
+                handler=self._read,
+                parameters=(MEMORY_ID, NAMESPACE, _IF_NONE_MATCH),
+                successes=(
+                    Success(status=200, summary="The memory.", schema=Memory, headers=("etag",)),
+                    Success(status=304, summary="The caller has this version already.", headers=("etag",)),
+                ),
+                problems=(*_READ, "invalid-precondition"),
+            ),
+            Operation(
+                method="PUT",
+                path="/memories/{id}",
+                id="replaceMemory",
+                summary="Makes or replaces the memory at a key of the caller's.",
+                permission="memory:write",
+                handler=self._replace,
+                parameters=(MEMORY_ID, NAMESPACE, _IF_MATCH, _IF_NONE_MATCH),
+                body=Body(schema=MemoryInput),
+                successes=made,
+                problems=(*_CHANGE, *BODY_PROBLEMS, "invalid-memory"),
+            ),
+            Operation(
+                method="PATCH",
+                path="/memories/{id}",
+                id="patchMemory",
+                summary="Merges a document into the memory (RFC 7396).",
+                permission="memory:write",
+                handler=self._patch,
+                parameters=(MEMORY_ID, NAMESPACE, _IF_MATCH, _IF_NONE_MATCH),
+                body=Body(schema=dict[str, Any], media_type=MERGE_PATCH_TYPE),
+                successes=(made[1],),
+                problems=(*_CHANGE, *BODY_PROBLEMS, "invalid-memory", "memory-not-found"),
+            ),
+            Operation(
+                method="DELETE",
+                path="/memories/{id}",
+                id="deleteMemory",
+                summary="Removes the memory; its history stays.",
+                permission="memory:write",
+                handler=self._delete,
+                parameters=(MEMORY_ID, NAMESPACE, _IF_MATCH, _IF_NONE_MATCH),
+                successes=(Success(status=204, summary="Removed."),),
+                problems=(*_CHANGE, "memory-not-found"),
+            ),
+        )
+
+    def _several(self) -> tuple[Operation, ...]:
+        return (
+            Operation(
+                method="GET",
+                path="/memories",
+                id="listMemories",
+                summary="Lists memories, newest first; a walk shows each that exists all the while exactly once.",
+                permission="memory:read",
+                handler=self._list,
+                parameters=(NAMESPACE, *_FILTERS, LIMIT, CURSOR),
+                successes=(Success(status=200, summary="One page.", schema=MemoryPage),),
+                problems=(*NAMESPACE_PROBLEMS, *PAGING_PROBLEMS),
+            ),
+            Operation(
+                method="POST",
+                path="/memories",
+                id="createMemory",
+                summary="Makes a memory under an id of the service.",
+                permission="memory:write",
+                handler=self._create,
+                parameters=(NAMESPACE, _IDEMPOTENCY_KEY),
+                body=Body(schema=MemoryInput),
+                successes=(
+                    Success(status=201, summary="Made.", schema=Memory, headers=(*_MADE, "idempotency-replayed")),
+                ),
+                problems=(
+                    *_WRITE,
+                    *BODY_PROBLEMS,
+                    "invalid-memory",
+                    "invalid-idempotency-key",
+                    "idempotency-key-reused",
+                    "idempotent-result-gone",
+                ),
+            ),
+            Operation(
+                method="GET",
+                path="/memories/{id}/history",
+                id="readHistory",
+                summary="Lists the versions of a memory, newest first.",
+                permission="memory:read",
+                handler=self._history,
+                parameters=(MEMORY_ID, NAMESPACE, LIMIT, CURSOR),
+                successes=(Success(status=200, summary="One page.", schema=HistoryPage),),
+                problems=(*_READ, *PAGING_PROBLEMS),
+            ),
+        )
+
+    async def _create(self, request: Request) -> Answer:
+        scope = scope_of(request)
+        require_media_type(request, JSON_TYPE)
+        key = idempotency_key_of(request)
+        body = await read_body(request, BODY_BYTES)
+        now_us = self._parts.now_us()
+        given = parse_input(body, now_us=now_us)
+        idempotency = None
+        if key is not None:
+            fingerprint = blake2b(scope.namespace.encode() + b"\0" + body, digest_size=16).digest()
+            idempotency = Idempotency(key, fingerprint)
+        change = Create(scope, self._parts.ids.new(now_us), claims_of(request).subject, now_us, given, idempotency)
+        written = await self._store.change(change)
+        return self._written(written)
+
+    async def _replace(self, request: Request) -> Answer:
+        scope = scope_of(request)
+        memory_id = memory_id_of(request)
+        require_media_type(request, JSON_TYPE)
+        condition = condition_of(request)
+        body = await read_body(request, BODY_BYTES)
+        now_us = self._parts.now_us()
+        given = parse_input(body, now_us=now_us)
+        written = await self._store.change(
+            Replace(scope, memory_id, claims_of(request).subject, now_us, given, condition)
+        )
+        return self._written(written)
+
+    async def _patch(self, request: Request) -> Answer:
+        scope = scope_of(request)
+        memory_id = memory_id_of(request)
+        require_media_type(request, MERGE_PATCH_TYPE)
+        condition = condition_of(request)
+        patch = parse_object(await read_body(request, BODY_BYTES))
+        faults = unknown_members(patch)
+        if is_deep(patch, DATA_DEPTH + 1):
+            faults.append(("", f"nested more than {DATA_DEPTH + 1} levels deep"))
+        if faults:
+            raise InvalidMemoryError(faults)
+        change = Patch(scope, memory_id, claims_of(request).subject, self._parts.now_us(), patch, condition)
+        return self._written(await self._store.change(change))
+
+    async def _delete(self, request: Request) -> Answer:
+        scope = scope_of(request)
+        memory_id = memory_id_of(request)
+        condition = condition_of(request)
+        await self._store.change(Delete(scope, memory_id, claims_of(request).subject, self._parts.now_us(), condition))
+        return Answer(204)
+
+    async def _read(self, request: Request) -> Answer:
+        scope = scope_of(request)
+        memory_id = memory_id_of(request)
+        found = await self._store.read(scope, memory_id, now_us=self._parts.now_us())
+        if found is None:
+            raise _not_found(memory_id, scope)
+        headers = {"etag": etag(found.version)}
+        if is_unmodified(request, found.version):
+            return Answer(304, headers=headers)
+        return Answer(200, found.doc, headers=headers)
+
+    async def _list(self, request: Request) -> Answer:
+        scope = scope_of(request)
+        wanted = filter_of(request)
+        walk = ("list", *msgspec.structs.astuple(scope), *msgspec.structs.astuple(wanted))
+        limit, before = paging_of(request, walk)
+        page = await self._store.page(scope, wanted, now_us=self._parts.now_us(), limit=limit, before=before)
+        after = page.next_position
+        cursor = None if after is None else encode_cursor(after, walk)
+        return Answer(200, _encode({"memories": [msgspec.Raw(doc) for doc in page.docs], "next_cursor": cursor}))
+
+    async def _history(self, request: Request) -> Answer:
+        scope = scope_of(request)
+        memory_id = memory_id_of(request)
+        walk = ("history", *msgspec.structs.astuple(scope), memory_id)
+        limit, before = history_paging_of(request, walk)
+        now_us = self._parts.now_us()
+        events = await self._store.history(scope, memory_id, now_us=now_us, limit=limit + 1, before=before)
+        if events is None:
+            raise _not_found(memory_id, scope)
+        cursor = encode_cursor(events[limit - 1].seq, walk) if len(events) > limit else None
+        return Answer(200, _encode({"events": [_shown(event) for event in events[:limit]], "next_cursor": cursor}))
+
+    def _written(self, written: Written) -> Answer:
+        headers = {"etag": etag(written.version)}
+        if written.is_new:
+            headers["location"] = f"{self._path}/{written.id}"
+        if written.is_replay:
+            headers["idempotency-replayed"] = "true"
+        return Answer(201 if written.is_new else 200, written.doc, headers=headers)
+
+
+def _not_found(memory_id: str, scope: Scope) -> NotFoundError:
+    return NotFoundError(f"no memory {memory_id!r} in namespace {scope.namespace!r}")
+
+
+def _shown(event: Event) -> Mapping[str, object]:
+    return {
+        "version": event.version,
+        "seq": event.seq,
+        "op": event.op,
+        "at": moment(event.at_us),
+        "actor": event.actor,
+        "memory": None if event.doc is None else msgspec.Raw(event.doc),
+    }

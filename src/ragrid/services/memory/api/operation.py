@@ -1,0 +1,113 @@
+"""What an operation of the API is: declared once, from which its route, its permission and its description are made."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from ragrid.errors import RagridError
+from ragrid.services.memory.api.answers import is_refusal, problem_of
+from ragrid.services.memory.api.headers import namespace_of
+from ragrid.services.memory.changes import Scope
+from ragrid.services.memory.model import BODY_BYTES
+from ragrid.web.auth import claims_of, require
+
+JSON_TYPE = "application/json"
+MERGE_PATCH_TYPE = "application/merge-patch+json"
+
+#: Takes a request whose caller has the operation's permission; returns an answer (an ASGI application).
+Handler = Callable[[Request], Awaitable[ASGIApp]]
+
+#: Refusals that any operation may give; those of one operation are in its `problems`.
+COMMON_PROBLEMS = ("unauthorized", "invalid-token", "insufficient-scope", "store-unavailable", "stopping")
+#: Refusals of operations that name a namespace, that write, that read a body, and that walk through a list.
+NAMESPACE_PROBLEMS = ("invalid-namespace", "repeated-header")
+WRITE_PROBLEMS = ("overloaded", "store-full")
+BODY_PROBLEMS = ("invalid-json", "body-too-large", "unsupported-media-type")
+PAGING_PROBLEMS = ("unknown-parameter", "repeated-parameter", "invalid-parameter", "invalid-cursor")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """One parameter of an operation; `schema` is a type that msgspec can describe."""
+
+    name: str
+    place: Literal["path", "query", "header"]
+    schema: Any
+    summary: str
+    is_required: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """What an operation takes; `schema` is a type that msgspec can describe."""
+
+    schema: Any
+    media_type: str = JSON_TYPE
+    limit_bytes: int = BODY_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Success:
+    """One way in which an operation succeeds; `schema` is None for an answer without a body."""
+
+    status: int
+    summary: str
+    schema: Any = None
+    media_type: str = JSON_TYPE
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One method at one path, which is below `/memory/v1`. A GET answers HEAD as well.
+
+    `permission` is asked for before `handler` runs. `problems` are the codes of its refusals, besides COMMON_PROBLEMS.
+    """
+
+    method: Literal["GET", "PUT", "POST", "PATCH", "DELETE"]
+    path: str
+    id: str
+    summary: str
+    permission: str
+    handler: Handler
+    successes: tuple[Success, ...]
+    parameters: tuple[Parameter, ...] = ()
+    body: Body | None = None
+    problems: tuple[str, ...] = ()
+
+
+def routes_of(operations: Sequence[Operation], base: str) -> list[Route]:
+    """Return one route for each path, in the order in which the paths first come; `base` goes before each path."""
+    paths: dict[str, dict[str, Operation]] = {}
+    for operation in operations:
+        methods = paths.setdefault(operation.path, {})
+        methods[operation.method] = operation
+        if operation.method == "GET":
+            methods["HEAD"] = operation
+    return [_route(base + path, methods) for path, methods in paths.items()]
+
+
+def scope_of(request: Request) -> Scope:
+    """Return the walls around what the caller may touch: the tenant of the token, and the namespace named."""
+    return Scope(claims_of(request).tenant, namespace_of(request))
+
+
+def _route(path: str, operations: dict[str, Operation]) -> Route:
+    called = {method: (one.permission, one.handler) for method, one in operations.items()}
+
+    async def endpoint(request: Request) -> Response:
+        permission, handler = called[request.method]
+        require(request, permission)
+        try:
+            return await handler(request)  # type: ignore[return-value]  # an ASGI application of our own
+        except RagridError as error:
+            if is_refusal(error):
+                raise problem_of(error) from error
+            raise
+
+    return Route(path, endpoint, methods=list(operations))

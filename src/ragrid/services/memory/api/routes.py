@@ -1,0 +1,25 @@
+"""`MemoryApi`: every operation of the memory service, and the routes that are made of them."""
+
+from starlette.routing import Route
+
+from ragrid.services.memory.api.memories import MemoriesApi
+from ragrid.services.memory.api.operation import Operation, routes_of
+from ragrid.services.memory.api.parts import Parts
+from ragrid.services.memory.api.search import SearchApi
+from ragrid.services.memory.protocol.store import MemoryStore
+from ragrid.system.clock import Clock
+
+
+class MemoryApi:
+    """The memory API over one store; tenant and author come from the token, and from nowhere else."""
+
+    def __init__(self, store: MemoryStore, clock: Clock, *, prefix: str = "/memory") -> None:
+        self._base = f"{prefix}/v1"
+        parts = Parts(store, clock, self._base)
+        # The busiest first: routes are tried in order. POST /memories/search fits no method of /memories/{id}.
+        resources = (MemoriesApi(parts), SearchApi(parts))
+        self.operations: tuple[Operation, ...] = tuple(one for each in resources for one in each.operations())
+
+    def routes(self) -> list[Route]:
+        """Return the routes, one for each path."""
+        return routes_of(self.operations, self._base)

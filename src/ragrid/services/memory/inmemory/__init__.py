@@ -1,0 +1,1 @@
+"""A memory store that forgets everything with its process: for tests, and the plainest reading of the protocol."""

@@ -1,0 +1,9 @@
+"""`InMemoryStore`: all facets over one set of dictionaries."""
+
+from ragrid.services.memory.inmemory.memories import InMemoryMemories
+from ragrid.services.memory.inmemory.search import InMemorySearch
+from ragrid.services.memory.inmemory.upkeep import InMemoryUpkeep
+
+
+class InMemoryStore(InMemoryMemories, InMemorySearch, InMemoryUpkeep):
+    """A MemoryStore in dictionaries; never full, never broken, durable for as long as it lives."""

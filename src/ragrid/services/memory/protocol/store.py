@@ -1,0 +1,16 @@
+"""`MemoryStore`: all facets of a store together, whichever adapter keeps it."""
+
+from typing import Protocol
+
+from ragrid.services.memory.protocol.memories import Memories
+from ragrid.services.memory.protocol.search import Search
+from ragrid.services.memory.protocol.upkeep import Upkeep
+
+
+class MemoryStore(Memories, Search, Upkeep, Protocol):
+    """What the API asks of a store.
+
+    Every method may raise StoreBrokenError. A change that returned is durable; one that raised left nothing behind.
+    A store has no clock: each call says what time it is, in microseconds since the Unix epoch. One object serves one
+    event loop.
+    """
