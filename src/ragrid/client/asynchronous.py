@@ -1,5 +1,7 @@
 """The client for programs with an event loop; the same promises as `GridClient`."""
 
+import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
@@ -10,8 +12,10 @@ import httpx
 from ragrid.client import calls
 from ragrid.client.calls import Call
 from ragrid.client.events import AnswerStream
+from ragrid.client.memory.asynchronous import AsyncMemories
 from ragrid.client.models import Answer, AnswerEvent, Citation, Document, IngestResult, Token
 from ragrid.client.refusals import refusal
+from ragrid.client.retry import Attempts, Retry
 from ragrid.client.transport import (
     checked_address,
     content_type,
@@ -21,6 +25,7 @@ from ragrid.client.transport import (
     translated,
     trust,
 )
+from ragrid.errors import RagridError
 
 T = TypeVar("T")
 
@@ -35,10 +40,13 @@ class AsyncGridClient:
         ca_file: Path | None = None,
         token: str | Callable[[], Awaitable[str]] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        retry: Retry = Retry(),  # noqa: B008 - it is immutable
     ) -> None:
         self.address = checked_address(address)
         self.documents = AsyncDocuments(self)
+        self.memories = AsyncMemories(self.send)
         self._token = token
+        self._retry = retry
         self._http = httpx.AsyncClient(
             base_url=self.address, verify=trust(ca_file), trust_env=False, transport=transport, timeout=timeouts()
         )
@@ -90,14 +98,25 @@ class AsyncGridClient:
         return (await self.send(calls.search(question, k))).citations
 
     async def send(self, call: Call[T]) -> T:
-        """Send one call and return its answer.
+        """Send one call and return its answer; where the call allows it, failures are tried again after a pause.
 
         Raises AuthError (401, 403), UnreachableError (no answer, 502 to 504) and RefusedError (any other refusal).
         """
+        attempts = Attempts(self._retry, call.repeat, random.random)
+        while True:
+            try:
+                return await self._send_once(call)
+            except RagridError as error:
+                pause_s = attempts.pause_s(error)
+                if pause_s is None:
+                    raise
+            await asyncio.sleep(pause_s)
+
+    async def _send_once(self, call: Call[T]) -> T:
         with translated(self.address, call.name):
             response = await self._http.send(await self._request(call))
         refuse_redirect(call.name, response)
-        return calls.read(call, response.status_code, content_type(response), response.content)
+        return calls.read(call, response.status_code, response.headers, response.content)
 
     async def _request(self, call: Call[T]) -> httpx.Request:
         headers = dict(call.headers)

@@ -3,13 +3,13 @@
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote_plus, urlencode
 
 import msgspec
 
 from ragrid.client.models import Answer, Citation, Document, IngestResult, Token
-from ragrid.client.refusals import refusal
+from ragrid.client.refusals import refusal, retry_after_s
 from ragrid.errors import RagridError
 
 T = TypeVar("T")
@@ -19,6 +19,10 @@ CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
 ASK_TIMEOUT_S = 180.0
 INGEST_TIMEOUT_S = 600.0
+
+
+#: Which failures a call may be repeated after: none; those that surely came before the grid did anything; all.
+Repeat = Literal["never", "unsent", "always"]
 
 
 class DocumentPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,16 +40,20 @@ class SearchPage(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call(Generic[T]):
-    """One request, and the type of its answer."""
+    """One request, and the type of its answer.
+
+    `repeat` is "always" only where a second arrival changes nothing: reads, and writes with a key or a precondition.
+    """
 
     method: str
     path: str
     answer: type[T]
-    parameters: Mapping[str, str | int] = field(default_factory=dict)
+    parameters: Mapping[str, str | int | tuple[str, ...]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes | None = None
     has_token: bool = True
     read_timeout_s: float = READ_TIMEOUT_S
+    repeat: Repeat = "never"
 
     @property
     def name(self) -> str:
@@ -53,13 +61,14 @@ class Call(Generic[T]):
         return f"{self.method} {self.path}"
 
 
-def read(call: Call[T], status: int, content_type: str, content: bytes) -> T:
-    """Return the answer's value.
+def read(call: Call[T], status: int, headers: Mapping[str, str], content: bytes) -> T:
+    """Return the answer's value; `headers` are those of the answer, by lower-case names.
 
     Raises what `refusal` makes of a status other than 2xx, and RagridError when the body is not what was wanted.
     """
     if not 200 <= status < 300:
-        raise refusal(call.name, status, content_type, content)
+        kind = headers.get("content-type", "")
+        raise refusal(call.name, status, kind, content, retry_after_s=retry_after_s(headers))
     if call.answer is type(None):
         return None
     try:

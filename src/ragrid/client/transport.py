@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from ragrid.client.calls import CONNECT_TIMEOUT_S, READ_TIMEOUT_S
-from ragrid.client.refusals import redirected
+from ragrid.client.refusals import NoAnswerError, redirected
 from ragrid.errors import AuthError, MissingError, RagridError, UnreachableError, UsageError
 
 
@@ -51,24 +51,28 @@ def timeouts(read_timeout_s: float = READ_TIMEOUT_S) -> httpx.Timeout:
 
 @contextlib.contextmanager
 def translated(address: str, name: str) -> Iterator[None]:
-    """Raise UnreachableError, in words that help, for whatever goes wrong between here and the grid."""
+    """Raise NoAnswerError, in words that help, for whatever goes wrong between here and the grid."""
     try:
         yield
     except httpx.TimeoutException as error:
-        kind = "connection" if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout) else "answer"
-        raise UnreachableError(f"{address}: {name}: no {kind} in time; see `ragrid status`") from error
+        was_sent = not isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout)
+        kind = "answer" if was_sent else "connection"
+        message = f"{address}: {name}: no {kind} in time; see `ragrid status`"
+        raise NoAnswerError(message, was_sent=was_sent) from error
     except httpx.ConnectError as error:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             hint = "give the grid's own authority as ca_file, and a name that its certificate holds"
             raise UnreachableError(f"{address}: its certificate is not trusted: {error}; {hint}") from error
-        raise UnreachableError(f"{address}: cannot connect: {error}; is the grid up? see `ragrid status`") from error
+        message = f"{address}: cannot connect: {error}; is the grid up? see `ragrid status`"
+        raise NoAnswerError(message, was_sent=False) from error
     except httpx.HTTPError as error:
-        raise UnreachableError(f"{address}: {name}: the connection broke: {error}; see `ragrid status`") from error
+        message = f"{address}: {name}: the connection broke: {error}; see `ragrid status`"
+        raise NoAnswerError(message, was_sent=True) from error
 
 
 def refuse_redirect(name: str, response: httpx.Response) -> None:
     """Raise RefusedError for a redirect: a token is never carried on to another address."""
-    if response.is_redirect:
+    if response.is_redirect and response.status_code != httpx.codes.NOT_MODIFIED:
         raise redirected(name, response.status_code, response.headers.get("location", ""))
 
 

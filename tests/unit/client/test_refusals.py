@@ -7,9 +7,9 @@ import pytest
 
 from ragrid.client import calls
 from ragrid.client.models import Token
-from ragrid.client.refusals import RefusedError, refusal
+from ragrid.client.refusals import NotFoundError, RefusedError, UnavailableError, refusal
 from ragrid.client.transport import checked_address
-from ragrid.errors import AuthError, RagridError, UnreachableError, UsageError
+from ragrid.errors import AuthError, RagridError, UsageError
 
 PROBLEM = "application/problem+json"
 
@@ -23,11 +23,11 @@ def refused(status: int, content_type: str = PROBLEM, **members: Any) -> RagridE
     [
         (401, AuthError, "get a new token"),
         (403, AuthError, "whose role allows it"),
-        (404, RefusedError, "check the name"),
+        (404, NotFoundError, "check the name"),
         (422, RefusedError, "too long"),
         (429, RefusedError, "wait"),
-        (502, UnreachableError, "ragrid status"),
-        (503, UnreachableError, "ragrid status"),
+        (502, UnavailableError, "ragrid status"),
+        (503, UnavailableError, "ragrid status"),
         (500, RefusedError, "too long"),
     ],
 )
@@ -64,12 +64,12 @@ def test_a_foreign_body_is_shown_in_short(content: bytes) -> None:
 
 def test_an_answer_of_another_shape_is_no_traceback() -> None:
     with pytest.raises(RagridError, match=r"answer 200 is no Token: .* ragrid gateway"):
-        calls.read(calls.token("a", "b", None), 200, "application/json", b'{"hello": "world"}')
+        calls.read(calls.token("a", "b", None), 200, {"content-type": "application/json"}, b'{"hello": "world"}')
 
 
 def test_members_that_a_newer_grid_adds_are_left_out() -> None:
     body = b'{"access_token":"t","token_type":"Bearer","expires_in":600,"new":[1]}'
-    assert calls.read(calls.token("a", "b", None), 200, "application/json", body).expires_in_s == 600
+    assert calls.read(calls.token("a", "b", None), 200, {"content-type": "application/json"}, body).expires_in_s == 600
 
 
 def test_a_token_is_not_shown() -> None:
