@@ -56,6 +56,7 @@ class TokensSettings(_Settings, frozen=True, kw_only=True):
     """The token service.
 
     A person signs in for `sign_in_s` at most; a refresh token that is not used for `refresh_token_s` ends it earlier.
+    With `postgresql`, `database_url_file` (mode 0600) holds the address of the database, and replicas share it.
     """
 
     listen: Listen
@@ -69,15 +70,21 @@ class TokensSettings(_Settings, frozen=True, kw_only=True):
     refresh_token_s: float = 7 * 86_400.0
     roles: dict[str, tuple[str, ...]]
     clients: tuple[ClientSeed, ...]
+    store: Literal["sqlite", "postgresql"] = "sqlite"
+    database_url_file: Path | None = None
 
 
 class MemorySettings(_Settings, frozen=True, kw_only=True):
-    """The memory service. `max_store_bytes` bounds the store's file; without it, the disk does."""
+    """The memory service. `max_store_bytes` bounds the store's file; without it, the disk does.
+
+    With `postgresql`, `database_url_file` (mode 0600) holds the address of the database, and replicas share it.
+    """
 
     listen: Listen
     trust: TokenTrust
     data_directory: Path
     store: Literal["sqlite", "postgresql"] = "sqlite"
+    database_url_file: Path | None = None
     public_prefix: str = "/memory"
     max_store_bytes: int | None = None
 
