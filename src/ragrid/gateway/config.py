@@ -9,12 +9,22 @@ from typing import Literal
 class Limits:
     """What one caller may ask of one service, keyed by the token's subject (public routes: by address); above it 429.
 
-    `burst` requests may come at once beyond `requests_per_s`.
+    `burst` requests may come at once beyond `requests_per_s`. `tokens_per_minute` (None: any number) is for a language
+    model.
     """
 
     requests_per_s: int = 10_000
     burst: int = 20_000
     concurrent: int = 2_000
+    tokens_per_minute: int | None = None
+
+    @property
+    def policy(self) -> str:
+        """Return them as a `RateLimit-Policy` field (draft-ietf-httpapi-ratelimit-headers-10)."""
+        parts = [f'"rate";q={self.requests_per_s};w=1', f'"concurrent";q={self.concurrent};qu="concurrent-requests"']
+        if self.tokens_per_minute is not None:
+            parts.append(f'"tokens";q={self.tokens_per_minute};w=60;qu="tokens"')
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,10 +68,15 @@ def _service_table(service: EdgeService) -> dict[str, Any]:
     return {
         "name": service.name,
         "balance": service.balance,
-        "limits": {"rate": service.limits.requests_per_s, "concurrent": service.limits.concurrent},
+        "limits": _limits_table(service.limits),
         "health_path": policy.health_path,
         "routes": [_route_table(service.name, route) for route in policy.routes],
     }
+
+
+def _limits_table(limits: Limits) -> dict[str, Any]:
+    quota = {} if limits.tokens_per_minute is None else {"tokens_per_minute": limits.tokens_per_minute}
+    return {"policy": limits.policy, **quota}
 
 
 def _route_table(service: str, route: Route) -> dict[str, Any]:
@@ -86,6 +91,7 @@ def _route_table(service: str, route: Route) -> dict[str, Any]:
         **({} if route.permission is None else {"permission": route.permission}),
         **({} if route.answer is None else {"answer": route.answer}),
         **({"owned": True} if route.is_owned else {}),
+        **({"metered": True} if route.is_metered else {}),
     }
 
 
@@ -154,6 +160,7 @@ lua_shared_dict ragrid_health 1m;
 lua_shared_dict ragrid_connections 1m;
 lua_shared_dict ragrid_metrics 8m;
 lua_shared_dict ragrid_verdicts 8m;
+lua_shared_dict ragrid_quotas 4m;
 lua_socket_log_errors off;
 init_by_lua_block {{ edge = require "edge"; edge.init() }}
 init_worker_by_lua_block {{ edge.init_worker() }}
@@ -304,6 +311,7 @@ location ^~ {prefix} {{
     client_max_body_size {policy.body_limit_bytes};
     limit_req zone={policy.name}_requests burst={limits.burst} nodelay;
     limit_conn {policy.name}_concurrent {limits.concurrent};
+{_indented(_told_limits(limits), 4)}
     {buffering}
     proxy_set_header Host $host;
     proxy_set_header Connection "";
@@ -313,13 +321,30 @@ location ^~ {prefix} {{
     proxy_set_header X-Forwarded-Host $host;
     proxy_set_header X-Forwarded-Proto $scheme;
     proxy_set_header X-Request-Id $ragrid_request_id;
-    set_by_lua_block $ragrid_request_id {{ return edge.decide("{policy.name}") }}
+{_metering(limits)}    set_by_lua_block $ragrid_request_id {{ return edge.decide("{policy.name}") }}
     if ($ragrid_aside) {{
         rewrite_by_lua_block {{ edge.aside("{policy.name}") }}
     }}
     log_by_lua_block {{ edge.log("{policy.name}") }}
     proxy_pass http://instances;
 }}"""
+
+
+def _told_limits(limits: Limits) -> str:
+    """What a good answer says of the limits; a location with a field of its own inherits none."""
+    left = "" if limits.tokens_per_minute is None else "\nadd_header RateLimit $ragrid_quota;"
+    return f"add_header X-Request-Id $ragrid_request_id always;\nadd_header RateLimit-Policy '{limits.policy}';{left}"
+
+
+def _metering(limits: Limits) -> str:
+    """Read what answers cost; nobody may encode them then. Comes before `decide`, which sets the variable."""
+    if limits.tokens_per_minute is None:
+        return ""
+    return """\
+    proxy_set_header Accept-Encoding "";
+    set $ragrid_quota "";
+    body_filter_by_lua_block { edge.read_answer() }
+"""
 
 
 def _metrics_server(config: GatewayConfig) -> str:

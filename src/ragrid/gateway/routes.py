@@ -22,6 +22,7 @@ class Route:
 
     `streaming` answers are passed on byte by byte. `answer` names an answer that the edge gives by itself. `is_owned`:
     the edge asks the backend whether the `{collection}` in the path is the tenant's, before a request may name it.
+    `is_metered`: an answer takes tokens of a language model, of which a caller may have a quota.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Route:
     read_timeout_s: float = 60.0
     answer: Literal["identity"] | None = None
     is_owned: bool = False
+    is_metered: bool = False
 
     @property
     def is_public(self) -> bool:
@@ -212,6 +214,7 @@ def _infer(name: str, path: str) -> Route:
         streaming=True,
         body_limit_bytes=32 * MIB,
         read_timeout_s=600.0,
+        is_metered=True,
     )
 
 

@@ -39,6 +39,7 @@ GATEWAY = (
     "gateway_admin_closed",
     "gateway_instance_up",
     "gateway_keys",
+    "gateway_model_tokens_total",
     "gateway_refused_total",
     "gateway_state_free_bytes",
     "gateway_state_refused_total",

@@ -99,6 +99,9 @@ RequestCount = Annotated[int, whole_number("requests", 1, 1_000_000, "the defaul
 TokenCount = Annotated[
     int, whole_number("tokens", 16, 10_000_000, "write the longest prompt and answer together, in tokens")
 ]
+TokenQuota = Annotated[
+    int, whole_number("tokens", 1, 1_000_000_000, "write how many tokens a caller may use in a minute")
+]
 Line = Annotated[
     str, Kind("text", "text of one line, not empty", parse_line, {"type": "string", "minLength": 1, "maxLength": 4096})
 ]

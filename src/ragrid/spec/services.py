@@ -25,6 +25,15 @@ class Limits(Section):
     concurrent: kinds.RequestCount = Field(default=2_000, description="Requests at the same time.")
 
 
+class ModelLimits(Limits):
+    """What one caller may ask of a language model."""
+
+    tokens_per_minute: kinds.TokenQuota | None = Field(
+        default=None,
+        description="Tokens that its prompts and answers may take in a minute, in the long run. Default: any number.",
+    )
+
+
 class Chromadb(Section):
     """ChromaDB, the vector store."""
 
@@ -104,7 +113,7 @@ class Vllm(Section):
 
     port: kinds.Port = Field(default=8000, description="Private port.")
     balance: Balance = Field(default="least_conn", description=_BALANCE)
-    limits: Limits = Field(default_factory=Limits, description="What one caller may ask of it.")
+    limits: ModelLimits = Field(default_factory=ModelLimits, description="What one caller may ask of it.")
     model: kinds.Line | None = Field(default=None, description="Model to run: a name on a hub, or a folder.")
     served_name: kinds.Line | None = Field(
         default=None, description="Name that clients ask for. Default: what `model` says."

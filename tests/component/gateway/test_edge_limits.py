@@ -51,6 +51,9 @@ def test_the_refusal_says_when_and_which_limit(edges: Any, backends: Any, endpoi
     assert refused.headers["retry-after"] == "1"
     assert refused.headers["ratelimit-policy"] == '"rate";q=1;w=1, "concurrent";q=100;qu="concurrent-requests"'
     assert refused.headers["ratelimit"] == '"rate";r=0;t=1'
+    good = httpx.get(edge.url + READ, headers=edge.signer.bearer(sub="grace"))
+    assert (good.status_code, good.headers["ratelimit-policy"]) == (200, refused.headers["ratelimit-policy"])
+    assert good.headers["x-request-id"]
     wait_until(lambda: 'gateway_refused_total{service="memory",reason="429"}' in edge.metrics(), "it is counted")
 
 

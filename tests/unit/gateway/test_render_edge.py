@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ragrid.gateway.config import EdgeService, GatewayConfig, Tls
+from ragrid.gateway.config import EdgeService, GatewayConfig, Limits, Tls
 from ragrid.gateway.render import render_nginx
 from ragrid.gateway.routes import POLICY
 
@@ -29,7 +29,7 @@ CONFIG = GatewayConfig(
     services=(
         EdgeService(name="chromadb"),
         EdgeService(name="memory", balance="round_robin"),
-        EdgeService(name="vllm"),
+        EdgeService(name="vllm", limits=Limits(tokens_per_minute=60_000)),
     ),
     user="root",
 )
@@ -94,3 +94,10 @@ def test_a_value_that_nginx_would_read_as_code_is_refused(name: str) -> None:
         render_nginx(dataclasses.replace(CONFIG, log_directory=Path(f"/srv/{name}")))
     with pytest.raises(ValueError, match=r"nginx\.conf cannot carry"):
         render_nginx(dataclasses.replace(CONFIG, server_name=name))
+
+
+def test_answers_are_read_only_where_callers_have_a_quota_of_tokens() -> None:
+    text = render_nginx(CONFIG)["nginx.conf"].decode()
+    assert text.count("body_filter_by_lua_block") == 1
+    free = dataclasses.replace(CONFIG, services=(EdgeService(name="vllm"),))
+    assert "body_filter_by_lua_block" not in render_nginx(free)["nginx.conf"].decode()

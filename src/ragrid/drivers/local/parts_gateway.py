@@ -76,7 +76,8 @@ def gateway_config(site: Site) -> GatewayConfig:
 
 
 def _limits(limits: declared.Limits) -> Limits:
-    return Limits(requests_per_s=limits.rate, burst=limits.burst, concurrent=limits.concurrent)
+    quota = limits.tokens_per_minute if isinstance(limits, declared.ModelLimits) else None
+    return Limits(requests_per_s=limits.rate, burst=limits.burst, concurrent=limits.concurrent, tokens_per_minute=quota)
 
 
 def _probe_url(site: Site) -> str:

@@ -11,6 +11,7 @@ local jwt = require "jwt"
 local metrics = require "metrics"
 local policy = require "policy"
 local problem = require "problem"
+local quota = require "quota"
 local state = require "state"
 
 ffi.cdef [[
@@ -56,6 +57,7 @@ function _M.init()
     policy.load(settings.services)
     balancer.load(settings.services, settings.slow_start_s)
     health.load(settings.services, settings.health)
+    quota.load(settings.services)
     state.load_file(settings.state_file)
     ngx.update_time()
     loaded_at = ngx.now()
@@ -187,6 +189,13 @@ local function answer_to(service_name, context)
         return problem.new(503, "unavailable", "no instance of " .. service_name .. " is registered; try again",
             { ["Retry-After"] = "1" })
     end
+    if route.metered then
+        local account, refusal = quota.open(service_name, var.ragrid_subject)
+        if refusal then
+            return refusal
+        end
+        context.account = account
+    end
     if balancer.needs_key(service_name) then
         -- one caller's sessions are spread, and nobody reaches into another caller's
         context.key = var.ragrid_subject .. "\n" .. (var.http_x_session_id or "")
@@ -222,9 +231,11 @@ end
 -- set_by_lua of a service's locations: decides, and returns the id of the request. (rewrite_by_lua could answer by itself
 -- and ask others, and costs a coroutine for each request; `aside` is that, for those that need it: $ragrid_aside.)
 function _M.decide(service_name)
-    -- pool: without it, balance() refuses; address: where the request was sent last; counted: the same, if it is counted
+    -- pool: without it, balance() refuses; address: where the request was sent last; counted: the same, if it is counted;
+    -- account: who pays for the answer, if it costs anything
     local context = {
         found = false, route = false, answer = false, asks = false, pool = false, key = false, address = false, counted = false,
+        account = false,
     }
     ngx.ctx = context
     local answer = answer_to(service_name, context)
@@ -254,6 +265,14 @@ end
 
 function _M.balance()
     return balancer.balance()
+end
+
+-- body_filter_by_lua of services whose callers have a quota of tokens. The pieces go on as they are.
+function _M.read_answer()
+    local account = ngx.ctx.account
+    if account then
+        quota.read(account, ngx.arg[1])
+    end
 end
 
 -- nginx writes times as "1.234", and for several tries as "0.001, 0.002 : -", of which the last figure counts. The usual
@@ -288,6 +307,9 @@ function _M.log(service_name)
     local header_time = var.upstream_header_time
     if peer and status >= 502 and header_time and find(header_time, "-", 1, true) then
         health.eject(peer, 2)
+    end
+    if context.account then
+        quota.close(context.account, status)
     end
     metrics.record(service_name, route or "none", get_method(), status,
         ngx.now() - ngx.req.start_time(), header_time and last_seconds(header_time))

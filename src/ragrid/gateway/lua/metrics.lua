@@ -72,10 +72,10 @@ function _M.record(service, route, method, status, duration_s, first_byte_s)
     end
 end
 
--- Counts one event that is rare enough to need no table: refusals by reason, ejections.
-function _M.add(name, labels)
+-- Counts one event that is rare enough to need no table (refusals by reason, ejections), or `amount` of it.
+function _M.add(name, labels, amount)
     local key = "c|" .. name .. "{" .. labels .. "}"
-    pending[key] = (pending[key] or 0) + 1
+    pending[key] = (pending[key] or 0) + (amount or 1)
 end
 
 local function collect_histograms(name, histograms)
@@ -140,6 +140,7 @@ local HELP = {
     { "gateway_request_duration_seconds", "histogram", "From the first byte of the request to the last of the answer." },
     { "gateway_first_byte_seconds", "histogram", "From sending a request on to the header of the answer." },
     { "gateway_refused_total", "counter", "Requests that the edge refused, by reason." },
+    { "gateway_model_tokens_total", "counter", "Tokens charged to callers' quotas: as reported by the model, or estimated." },
     { "gateway_in_flight", "gauge", "Requests that are being answered." },
     { "gateway_instance_up", "gauge", "1 while an instance gets requests." },
     { "gateway_state_version", "gauge", "Version of the state in force; 0 means none has ever come." },

@@ -93,8 +93,7 @@ local function limit_headers()
     metrics.add("gateway_refused_total", 'service="' .. service.name .. '",reason="429"')
     return {
         ["Retry-After"] = "1",
-        ["RateLimit-Policy"] = '"rate";q=' .. service.limits.rate .. ';w=1, "concurrent";q=' .. service.limits.concurrent
-            .. ';qu="concurrent-requests"',
+        ["RateLimit-Policy"] = service.limits.policy,
         ["RateLimit"] = is_rate and '"rate";r=0;t=1' or '"concurrent";r=0',
     }
 end
