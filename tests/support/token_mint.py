@@ -35,9 +35,12 @@ class TokenMint:
 
     algorithm: str = "ES256"
     clock: ManualClock = field(default_factory=ManualClock)
+    issuer: str = ISSUER
+    audience: tuple[str, ...] = (AUDIENCE, "rag")
+    given: AsymmetricKey | None = None
 
     def __post_init__(self) -> None:
-        self.key = _make_key(self.algorithm)
+        self.key = _make_key(self.algorithm) if self.given is None else self.given
         self.kid = self.key.thumbprint()
         self.public = {**self.key.as_dict(private=False), "kid": self.kid, "use": "sig", "alg": self.algorithm}
 
@@ -57,9 +60,17 @@ class TokenMint:
         """Good claims, with `changes`; one that is `...` is left out."""
         now_s = int(self.clock.now_s())
         claims = {
-            "iss": ISSUER, "aud": [AUDIENCE, "rag"], "sub": "ada", "client_id": "ada", "tenant": "default_tenant",
-            "scope": "memory:read memory:write", "roles": ["writer"], "iat": now_s, "exp": now_s + 600, "jti": "id-1",
-        }  # fmt: skip
+            "iss": self.issuer,
+            "aud": list(self.audience),
+            "sub": "ada",
+            "client_id": "ada",
+            "tenant": "default_tenant",
+            "scope": "memory:read memory:write",
+            "roles": ["writer"],
+            "iat": now_s,
+            "exp": now_s + 600,
+            "jti": "id-1",
+        }
         return {name: value for name, value in {**claims, **changes}.items() if value is not ...}
 
     def header(self, **changes: Any) -> dict[str, Any]:
@@ -72,9 +83,12 @@ class TokenMint:
 
     def raw(self, header: str | bytes, payload: str | bytes) -> str:
         """Any bytes as header and payload, under a right signature of this mint's key."""
-        signing_input = f"{encode_base64url(_bytes(header))}.{encode_base64url(_bytes(payload))}"
+        return self.signed(f"{encode_base64url(_bytes(header))}.{encode_base64url(_bytes(payload))}")
+
+    def signed(self, text: str) -> str:
+        """Any text under a right signature of this mint's key."""
         algorithm = jws.JWSRegistry(algorithms=[self.algorithm]).get_alg(self.algorithm)
-        return f"{signing_input}.{encode_base64url(algorithm.sign(signing_input.encode(), self.key))}"
+        return f"{text}.{encode_base64url(algorithm.sign(text.encode(), self.key))}"
 
 
 def _bytes(text: str | bytes) -> bytes:

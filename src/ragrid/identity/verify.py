@@ -200,7 +200,7 @@ def _name(members: Mapping[str, Any], claim: str) -> str:
 def _seconds(members: Mapping[str, Any], claim: str) -> float:
     value = members.get(claim)
     # A bool is an int in Python, and a huge int does not fit a float: both are refused by name.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -1e15 < value < 1e15:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
         raise InvalidTokenError(f"token {claim!r} is not a number of seconds since 1970")
     return float(value)
 

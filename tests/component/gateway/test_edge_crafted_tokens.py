@@ -1,0 +1,78 @@
+"""Every crafted token and every flipped bit at the real edge: 401 in one shape, never 500, never 200."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+from joserfc.jwk import ECKey
+
+from ragrid.gateway.routes import POLICY
+from ragrid.system.clock import ManualClock
+from support.crafted_tokens import crafted_tokens, flipped_tokens, good_tokens
+from support.steady_client import Answer, answers_of, get_with
+from support.token_mint import TokenMint
+
+PATH = "/memory/v1/memories"
+#: The end of a field, and blanks before it, are HTTP's own: what is left of these is a good token.
+TAKEN_OFF = {"encoding: a line break behind", "encoding: a space behind"}
+
+
+@pytest.fixture(scope="module")
+def mint(module_edge: Any) -> TokenMint:
+    """The edge's own issuer."""
+    key = module_edge.signer.key
+    assert isinstance(key, ECKey)
+    clock = ManualClock(float(int(time.time())))
+    mint = TokenMint(clock=clock, issuer=module_edge.config.issuer, audience=tuple(sorted(POLICY)), given=key)
+    assert mint.kid == key.kid
+    return mint
+
+
+def is_for_http(token: str) -> bool:
+    """Whether a field of a request may hold it (RFC 9110, section 5.5): no controls. Another may be a 400."""
+    return not any((ord(sign) < 0x20 and sign != "\t") or ord(sign) == 0x7F for sign in token)
+
+
+def assert_refused(answer: Answer, name: str) -> None:
+    assert answer.status == 401, f"{name}: {answer.status}"
+    assert answer.fields["content-type"] == "application/problem+json", name
+    assert 'error="invalid_token"' in answer.fields["www-authenticate"], name
+    problem = json.loads(answer.body)
+    assert (problem["status"], problem["code"], problem["request_id"]) == (
+        401,
+        "invalid-token",
+        answer.fields["x-request-id"],
+    ), name
+
+
+async def test_every_crafted_token_is_refused(module_edge: Any, mint: TokenMint) -> None:
+    port, before = module_edge.config.http_port, len(module_edge.backend.seen())
+    crafted = {name: token for name, token in crafted_tokens(mint).items() if name not in TAKEN_OFF}
+    answers = await answers_of(port, [get_with(PATH, token) for token in crafted.values()])
+    assert sum(map(is_for_http, crafted.values())) >= 80
+    for (name, token), answer in zip(crafted.items(), answers, strict=True):
+        if is_for_http(token):
+            assert_refused(answer, name)
+        else:
+            assert answer.status in (400, 401), name
+    assert len(module_edge.backend.seen()) == before
+
+
+async def test_an_unusual_token_is_taken(module_edge: Any, mint: TokenMint) -> None:
+    """Or the refusals would show nothing; 403 is for a good token that allows too little."""
+    good = good_tokens(mint)
+    answers = await answers_of(module_edge.config.http_port, [get_with(PATH, token) for token in good.values()])
+    for name, answer in zip(good, answers, strict=True):
+        assert answer.status == (403 if name in ("no roles", "no scope") else 200), name
+
+
+async def test_every_flipped_bit_is_refused(module_edge: Any, mint: TokenMint) -> None:
+    """Also behind the good token itself, whose verdict is remembered."""
+    port, token = module_edge.config.http_port, mint.token()
+    flipped = list(flipped_tokens(token))
+    answers = await answers_of(port, [get_with(PATH, one) for one in (token, *flipped)])
+    assert answers[0].status == 200
+    assert len(flipped) == 8 * len(token)
+    for one, answer in zip(flipped, answers[1:], strict=True):
+        assert answer.status == 401 or (answer.status == 400 and not is_for_http(one)), repr(one)
