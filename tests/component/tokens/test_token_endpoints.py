@@ -13,7 +13,7 @@ from ragrid.identity.verify import InvalidTokenError, TokenVerifier
 from ragrid.services.tokens.assertion import ASSERTION_TYPE
 from ragrid.services.tokens.exchange import ACCESS_TOKEN
 from ragrid.services.tokens.grants import TOKEN_EXCHANGE
-from ragrid.services.tokens.store import FILE_NAME
+from ragrid.services.tokens.sqlite_engine import FILE_NAME
 from ragrid.spec.settings import TokenTrust
 from ragrid.system.clock import SystemClock
 from support.token_mint import TokenMint

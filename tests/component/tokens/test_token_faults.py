@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from ragrid.services.tokens.store import FILE_NAME
+from ragrid.services.tokens.sqlite_engine import FILE_NAME
 from support.token_service import TokenService
 
 

@@ -1,6 +1,5 @@
 import json
 
-import apsw
 import pytest
 
 from ragrid.errors import ConflictError, StateError, UnreachableError
@@ -148,19 +147,19 @@ def test_every_issue_and_refusal_is_written_down(desk: Desk) -> None:
 
 @pytest.mark.parametrize("statement", ["UPDATE audit SET event = 'x'", "DELETE FROM audit"])
 def test_the_audit_log_cannot_be_rewritten(desk: Desk, statement: str) -> None:
-    with pytest.raises(apsw.ConstraintError, match="append-only"):
-        desk.store._connection.execute(statement)
+    with pytest.raises(UnreachableError, match="append-only"):
+        desk.store.rows(statement)
 
 
 def test_no_audit_no_token(desk: Desk) -> None:
-    desk.store._connection.execute("DROP TABLE audit")
+    desk.store.rows("DROP TABLE audit")
     with pytest.raises(Exception, match="no such table: audit"):
         desk.issuer.issue(PLAIN, desk.client("ada"))
 
 
 def test_a_full_disk_issues_nothing_and_is_survived(desk: Desk) -> None:
-    pages = desk.store._connection.pragma("page_count")
-    desk.store._connection.pragma("max_page_count", pages)
+    ((pages,),) = desk.store.rows("PRAGMA page_count")
+    desk.store.rows(f"PRAGMA max_page_count = {pages}")
     answered: list[str] = []
 
     def fill() -> None:
@@ -170,7 +169,7 @@ def test_a_full_disk_issues_nothing_and_is_survived(desk: Desk) -> None:
     with pytest.raises(UnreachableError, match="full"):
         fill()
     assert desk.issuer.probe()["clients"] == 4
-    desk.store._connection.pragma("max_page_count", 2**30)
+    desk.store.rows(f"PRAGMA max_page_count = {2**30}")
     answered.append(desk.token("ada").access_token)
     assert desk.events().count("token-issued") == len(answered)
 

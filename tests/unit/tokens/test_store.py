@@ -5,7 +5,8 @@ import pytest
 
 from ragrid.errors import StateError
 from ragrid.services.tokens import schema
-from ragrid.services.tokens.store import FILE_NAME, AuditQuery, open_store
+from ragrid.services.tokens.sqlite_engine import FILE_NAME
+from ragrid.services.tokens.store import AuditQuery, open_store
 from support.token_desk import Desk
 
 

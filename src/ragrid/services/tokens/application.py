@@ -19,7 +19,8 @@ from ragrid.services.tokens.oauth import OAuthEndpoints
 from ragrid.services.tokens.passwords import Passwords
 from ragrid.services.tokens.people import PeopleEndpoints
 from ragrid.services.tokens.sign_ins import SignIns
-from ragrid.services.tokens.store import Store, make_private, open_store
+from ragrid.services.tokens.sqlite_engine import make_private
+from ragrid.services.tokens.store import Store, open_store
 from ragrid.services.tokens.users import Users
 from ragrid.spec.settings import Listen, TokensSettings
 from ragrid.system.clock import Clock, SystemClock
@@ -66,7 +67,7 @@ def _application(settings: TokensSettings, store: Store, clock: Clock, *, held: 
             passwords.close()
             desk.close()
             held.close()
-            logger.info("store closed", extra={"file": str(store.path)})
+            logger.info("store closed", extra={"store": store.where})
 
     async def readiness() -> Mapping[str, Any]:
         return await desk.do(issuer.probe)

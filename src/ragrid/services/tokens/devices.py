@@ -9,7 +9,7 @@ from ragrid.services.tokens.authorization import asked_scope
 from ragrid.services.tokens.clients import Client
 from ragrid.services.tokens.grants import Form, OAuthError, audience_of, audiences_of
 from ragrid.services.tokens.issuer import IssuedToken
-from ragrid.services.tokens.people_store import Device, PeopleStore
+from ragrid.services.tokens.people_store import Device, DeviceState, PeopleStore
 from ragrid.services.tokens.sign_ins import SignIns
 from ragrid.services.tokens.store import Store
 from ragrid.services.tokens.throttle import Budget
@@ -98,7 +98,9 @@ class Devices:
         """Let the device act for a person, or (None) turn it away; raises OAuthError when it waits no more."""
         device = self.find(user_code)
         with self._store.change():
-            self._people.decide_device(device, "denied" if allowed_by is None else "allowed", allowed_by)
+            state: DeviceState = "denied" if allowed_by is None else "allowed"
+            if not self._people.decide_device(device.user_code, state, allowed_by):
+                raise OAuthError("invalid_grant", "somebody has decided about this device already", status=404)
 
     def poll(self, form: Form, client: Client) -> IssuedToken:
         """Return the tokens once a person has allowed the device; raises OAuthError as RFC 8628 section 3.5 says."""
@@ -114,7 +116,8 @@ class Devices:
             self._time(secret)
             raise OAuthError("authorization_pending", "nobody has allowed it yet")
         with self._store.change():
-            self._people.forget_device(secret)
+            if not self._people.forget_device(secret):  # another replica was asked at the same time
+                raise OAuthError("invalid_grant", "the device code was used")
             sign_in = self._sign_ins.begin(device.client_id, device.subject, device.scope, device.audience)
             return self._sign_ins.issue(sign_in)
 

@@ -83,7 +83,7 @@ class Issuer:
 
     def verifier(self) -> "RevocationVerifier":
         """Return a verifier for calls to this service itself; it follows every rotation and revocation."""
-        trust = TokenTrust(issuer=self._settings.issuer, audience=OWN_AUDIENCE, jwks_file=self._store.path)
+        trust = TokenTrust(issuer=self._settings.issuer, audience=OWN_AUDIENCE, jwks_file=self._settings.data_directory)
         return RevocationVerifier(TokenVerifier(trust, self.keys.published, self._clock), self)
 
     def authenticate(self, credentials: Credentials) -> Client:

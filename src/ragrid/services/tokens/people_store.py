@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from ragrid.services.tokens.store import Store
+from ragrid.services.tokens.store import Store, upsert
 
 DeviceState = Literal["pending", "allowed", "denied"]
 
@@ -73,7 +73,7 @@ def digest(secret: str) -> bytes:
 
 
 class PeopleStore:
-    """People, sign-ins, codes, refresh tokens and devices, in the file of `store`; changes belong in its `change()`."""
+    """People, sign-ins, codes, refresh tokens and devices, kept by `store`; changes belong in its `change()`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -97,7 +97,7 @@ class PeopleStore:
             int(user.disabled),
             user.created_s,
         )
-        self._store.rows("INSERT OR REPLACE INTO users VALUES (?, ?, ?, ?, ?, ?)", values)
+        self._store.rows(upsert("users", _USER_COLUMNS), values)
 
     def sign_in(self, sign_in_id: str) -> SignIn | None:
         """Return one sign-in that was not ended, or None."""
@@ -201,16 +201,16 @@ class PeopleStore:
         rows = self._store.rows("SELECT * FROM devices WHERE user_code = ?", (user_code,))
         return _device(rows[0]) if rows else None
 
-    def decide_device(self, device: Device, state: DeviceState, subject: str | None) -> Device:
-        """Store what a person decided about a device."""
-        self._store.rows(
-            "UPDATE devices SET state = ?, subject = ? WHERE user_code = ?", (state, subject, device.user_code)
+    def decide_device(self, user_code: str, state: DeviceState, subject: str | None) -> bool:
+        """Store what a person decided about a device; return whether it still waited for that."""
+        query = (
+            "UPDATE devices SET state = ?, subject = ? WHERE user_code = ? AND state = 'pending' RETURNING user_code"
         )
-        return replace(device, state=state, subject=subject)
+        return bool(self._store.rows(query, (state, subject, user_code)))
 
-    def forget_device(self, secret: str) -> None:
-        """Forget a device: its code was used, or denied."""
-        self._store.rows("DELETE FROM devices WHERE hash = ?", (digest(secret),))
+    def forget_device(self, secret: str) -> bool:
+        """Forget a device: its code was used; return whether there was one."""
+        return bool(self._store.rows("DELETE FROM devices WHERE hash = ? RETURNING user_code", (digest(secret),)))
 
     def has_expired(self, before_s: float) -> bool:
         """Return whether there is something to forget."""
@@ -223,6 +223,7 @@ class PeopleStore:
             self._store.rows(f"DELETE FROM {table} WHERE expires_s < ?", (before_s,))  # noqa: S608 - a name below
 
 
+_USER_COLUMNS = ("name", "tenant", "roles", "password_hash", "disabled", "created_s")
 _AGING = ("sign_ins", "codes", "refresh_tokens", "devices", "sign_in_tokens", "assertions")
 
 

@@ -1,30 +1,24 @@
-"""Everything the token service must not forget, in one SQLite file: clients, revocations, keys, audit log.
+"""Everything the token service must not forget: clients, revocations, keys, audit log.
 
-Durable before answered: WAL with `synchronous=FULL`, so a committed change survives SIGKILL and power loss. For one
-thread at a time.
+One SQLite file, or one PostgreSQL database that several replicas share; the statements are the same for both. Durable
+before answered. For one thread at a time.
 """
 
-import contextlib
 import json
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import apsw
 import msgspec
 
-from ragrid.errors import RagridError, StateError, UnreachableError
 from ragrid.services.tokens.clients import Client
+from ragrid.services.tokens.engine import Binding, Engine
 from ragrid.services.tokens.keyring import KeyPair, StoredKey
 from ragrid.services.tokens.rotation import KeyRecord
-from ragrid.services.tokens.schema import check, prepare
-from ragrid.system.files import PRIVATE
+from ragrid.services.tokens.sqlite_engine import open_file
 
-logger = logging.getLogger(__name__)
-
-FILE_NAME = "tokens.sqlite3"
 #: What a time before which tokens count for nothing can be bound to: a `sub`, or a `client_id`.
 Kind = Literal["subject", "client"]
 
@@ -52,39 +46,23 @@ class AuditQuery:
 
 
 class Store:
-    """The open file. Every change happens inside `change()`; reads may happen anywhere."""
+    """The open database. Every change happens inside `change()`; reads may happen anywhere."""
 
-    def __init__(self, connection: apsw.Connection, path: Path) -> None:
-        self._connection = connection
-        self.path = path
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
-    @contextlib.contextmanager
-    def change(self) -> Iterator[None]:
-        """Make the block one durable change: all of it is on disk when this ends, or none of it.
+    @property
+    def where(self) -> str:
+        """The file or address, for messages."""
+        return self._engine.where
 
-        Raises UnreachableError when the disk is full or busy, StateError when the file is damaged.
-        """
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._rollback()
-                raise
-            self._commit()
-        except apsw.Error as error:
-            raise _translated(error, self.path) from error
+    def change(self) -> AbstractContextManager[None]:
+        """Make the block one durable change that runs alone among all replicas; see `Engine.change`."""
+        return self._engine.change()
 
-    def _commit(self) -> None:
-        try:
-            self._connection.execute("COMMIT")
-        except apsw.Error:
-            self._rollback()
-            raise
-
-    def _rollback(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+    def listen(self, heard: Callable[[], None]) -> None:
+        """Call `heard`, in whatever thread, after another replica has changed keys or revocations."""
+        self._engine.listen(heard)
 
     def clients(self) -> list[Client]:
         """Return all clients by name."""
@@ -97,8 +75,8 @@ class Store:
 
     def put_client(self, client: Client) -> None:
         """Store a client, in the place of one of the same name."""
-        self._connection.execute(
-            "INSERT OR REPLACE INTO clients VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        self.rows(
+            upsert("clients", _CLIENT_COLUMNS),
             (
                 client.client_id,
                 client.tenant,
@@ -114,7 +92,7 @@ class Store:
 
     def delete_client(self, client_id: str) -> None:
         """Forget a client."""
-        self._connection.execute("DELETE FROM clients WHERE client_id = ?", (client_id,))
+        self.rows("DELETE FROM clients WHERE client_id = ?", (client_id,))
 
     def revocations(self) -> dict[str, float]:
         """Return the expiry of every revoked token by its id."""
@@ -122,11 +100,12 @@ class Store:
 
     def revoke(self, token_id: str, expires_s: float) -> None:
         """Remember that a token is not good any more; twice is once."""
-        self._connection.execute("INSERT OR IGNORE INTO revocations VALUES (?, ?)", (token_id, expires_s))
+        self.rows("INSERT INTO revocations VALUES (?, ?) ON CONFLICT DO NOTHING", (token_id, expires_s))
+        self._engine.announce()
 
     def forget_revocations(self, before_s: float) -> None:
         """Forget the revocations of tokens that expired before `before_s`."""
-        self._connection.execute("DELETE FROM revocations WHERE expires_s < ?", (before_s,))
+        self.rows("DELETE FROM revocations WHERE expires_s < ?", (before_s,))
 
     def tokens_issued(self, kind: Kind, name: str, *, since_s: float) -> dict[str, float]:
         """Return the expiry of every token that a subject or client was issued from a time on, by its id."""
@@ -141,19 +120,20 @@ class Store:
 
     def put_watermark(self, kind: Kind, name: str, not_before_s: float) -> None:
         """Remember that tokens from before a time count for nothing; an earlier time than the known one is ignored."""
-        self._connection.execute(
+        self.rows(
             "INSERT INTO watermarks VALUES (?, ?, ?) ON CONFLICT (kind, name) DO UPDATE"
-            " SET not_before_s = max(not_before_s, excluded.not_before_s)",
+            " SET not_before_s = excluded.not_before_s WHERE watermarks.not_before_s < excluded.not_before_s",
             (kind, name, not_before_s),
         )
+        self._engine.announce()
 
     def forget_watermarks(self, before_s: float) -> None:
         """Forget the watermarks from before a time."""
-        self._connection.execute("DELETE FROM watermarks WHERE not_before_s < ?", (before_s,))
+        self.rows("DELETE FROM watermarks WHERE not_before_s < ?", (before_s,))
 
     def remember_assertion(self, client_id: str, token_id: str, expires_s: float) -> bool:
         """Remember that a client has used an assertion; return whether it is the first time."""
-        query = "INSERT OR IGNORE INTO assertions VALUES (?, ?, ?) RETURNING token_id"
+        query = "INSERT INTO assertions VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING token_id"
         return bool(self.rows(query, (client_id, token_id, expires_s)))
 
     def keys(self) -> list[StoredKey]:
@@ -162,10 +142,11 @@ class Store:
 
     def replace_keys(self, keys: Sequence[StoredKey]) -> None:
         """Put these keys in the place of all others."""
-        self._connection.execute("DELETE FROM signing_keys")
+        self.rows("DELETE FROM signing_keys")
+        self._engine.announce()
         for key in keys:
             record, pair = key.record, key.pair
-            self._connection.execute(
+            self.rows(
                 "INSERT INTO signing_keys VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     record.kid,
@@ -179,13 +160,12 @@ class Store:
             )
 
     def scrub(self) -> None:
-        """Empty the write-ahead log, so that no private half lingers in it; waits for nobody."""
-        with contextlib.suppress(apsw.BusyError):
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        """Remove retired private halves from where they linger, as far as the database lets itself be told."""
+        self._engine.scrub()
 
     def audit(self, event: AuditEvent) -> None:
         """Append one line to the audit log; its `id` is given by the store."""
-        self._connection.execute(
+        self.rows(
             "INSERT INTO audit (at_s, event, client_id, token_id, expires_s, details, subject)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
@@ -201,11 +181,9 @@ class Store:
 
     def audit_lines(self, wanted: AuditQuery, limit: int) -> list[AuditEvent]:
         """Return up to `limit` of the wanted lines, oldest first."""
-        rows = self.rows(
-            "SELECT id, at_s, event, client_id, token_id, expires_s, details, subject FROM audit"
-            " WHERE id > ?1 AND at_s >= ?2 AND (?3 IS NULL OR client_id = ?3 OR subject = ?3) ORDER BY id LIMIT ?4",
-            (wanted.after, wanted.since_s, wanted.name, limit),
-        )
+        condition, names = ("", ()) if wanted.name is None else (_OF_ONE, (wanted.name, wanted.name))
+        query = f"SELECT {_AUDIT_COLUMNS} FROM audit WHERE id > ? AND at_s >= ? {condition} ORDER BY id LIMIT ?"  # noqa: S608 - constants
+        rows = self.rows(query, (wanted.after, wanted.since_s, *names, limit))
         return [
             AuditEvent(
                 id=row[0],
@@ -221,54 +199,32 @@ class Store:
         ]
 
     def close(self) -> None:
-        """Close the file; what was committed is in it."""
-        self._connection.close()
+        """Let go of the database; what was committed is in it."""
+        self._engine.close()
 
-    def rows(self, query: str, bindings: Sequence[str | float | bytes | None] = ()) -> list[tuple[Any, ...]]:
+    def rows(self, query: str, bindings: Sequence[Binding] = ()) -> list[tuple[Any, ...]]:
         """Run one statement of the files beside this one, and return what it found."""
-        try:
-            return self._connection.execute(query, bindings).fetchall()
-        except apsw.Error as error:
-            raise _translated(error, self.path) from error
+        return self._engine.rows(query, bindings)
+
+
+_CLIENT_COLUMNS = (
+    "client_id", "tenant", "roles", "secret_hash", "declared", "created_s", "redirect_uris", "public", "jwks",
+)  # fmt: skip
+_AUDIT_COLUMNS = "id, at_s, event, client_id, token_id, expires_s, details, subject"
+_OF_ONE = "AND (client_id = ? OR subject = ?)"
+
+
+def upsert(table: str, columns: Sequence[str]) -> str:
+    """Return the statement that stores one row in the place of another with the same first column."""
+    changes = ", ".join(f"{column} = excluded.{column}" for column in columns[1:])
+    values = ", ".join("?" for _ in columns)
+    row = f"{table} ({', '.join(columns)}) VALUES ({values})"
+    return f"INSERT INTO {row} ON CONFLICT ({columns[0]}) DO UPDATE SET {changes}"
 
 
 def open_store(directory: Path) -> Store:
-    """Open the store in `directory`, made with mode 0700 (the file 0600) when it is not there.
-
-    Raises StateError naming the file when it holds something that we did not leave there; it is not touched then.
-    """
-    make_private(directory)
-    path = directory / FILE_NAME
-    path.touch(mode=PRIVATE, exist_ok=True)
-    if path.stat().st_mode & 0o077:
-        logger.warning("the store was readable by others; its mode is 0600 again", extra={"file": str(path)})
-        path.chmod(PRIVATE)
-    try:
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-        try:
-            check(connection, str(path))
-            prepare(connection)
-        except BaseException:
-            connection.close()
-            raise
-    except apsw.Error as error:
-        raise _translated(error, path) from error
-    return Store(connection, path)
-
-
-def make_private(directory: Path) -> None:
-    """Make `directory` one that only its owner can enter; raises StateError when that cannot be."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        directory.chmod(0o700)
-    except OSError as error:
-        raise StateError(f"{directory}: {error.strerror}; wanted a directory of our own") from error
-
-
-def _translated(error: apsw.Error, path: Path) -> RagridError:
-    if isinstance(error, apsw.NotADBError | apsw.CorruptError):
-        return StateError(f"{path}: damaged: {error}; restore it from a backup; it was not changed")
-    return UnreachableError(f"{path}: {error}; look at the disk's free space and the file's owner")
+    """Open the store in `directory`; raises StateError naming the file when it holds something else."""
+    return Store(open_file(directory))
 
 
 def _client(row: tuple[Any, ...]) -> Client:
