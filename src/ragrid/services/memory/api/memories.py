@@ -44,6 +44,7 @@ from ragrid.services.memory.api.parts import Parts
 from ragrid.services.memory.changes import Create, Delete, Idempotency, Op, Patch, Replace, Scope
 from ragrid.services.memory.cursor import encode_cursor
 from ragrid.services.memory.errors import InvalidMemoryError, NotFoundError
+from ragrid.services.memory.filters.parse import FilterNode
 from ragrid.services.memory.model import BODY_BYTES, DATA_DEPTH, Memory, MemoryInput, Reference, Tag, Type, moment
 from ragrid.services.memory.protocol.memories import Event, Written
 from ragrid.services.memory.validate import is_deep, parse_input, parse_object, unknown_members
@@ -70,6 +71,7 @@ _FILTERS = (
     Parameter(name="user_id", place="query", schema=Reference, summary="Only memories of this user."),
     Parameter(name="agent_id", place="query", schema=Reference, summary="Only memories of this agent."),
     Parameter(name="session_id", place="query", schema=Reference, summary="Only memories of this session."),
+    Parameter(name="filter", place="query", schema=FilterNode, summary="Comparisons as JSON, as in a search."),
 )
 
 _READ = (*NAMESPACE_PROBLEMS, "invalid-id", "memory-not-found")
@@ -183,7 +185,7 @@ class MemoriesApi:
                 handler=self._list,
                 parameters=(NAMESPACE, *_FILTERS, LIMIT, CURSOR),
                 successes=(Success(status=200, summary="One page.", schema=MemoryPage),),
-                problems=(*NAMESPACE_PROBLEMS, *PAGING_PROBLEMS),
+                problems=(*NAMESPACE_PROBLEMS, *PAGING_PROBLEMS, "invalid-json", "invalid-body", "invalid-filter"),
             ),
             Operation(
                 method="POST",

@@ -5,21 +5,24 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta
 from starlette.requests import Request
 
 from ragrid.services.memory.api.operation import Parameter
 from ragrid.services.memory.cursor import CursorError, decode_cursor
+from ragrid.services.memory.filters.model import Condition
+from ragrid.services.memory.filters.parse import FilterError, FilterNode, parse_condition
 from ragrid.services.memory.model import TAGS, Reference, Tag, Type
 from ragrid.services.memory.protocol.memories import Filter
 from ragrid.services.memory.validate import unknown_detail
+from ragrid.web.body import decode_json
 from ragrid.web.problem import Problem
 
 LIST_LIMIT = 200
 LIST_DEFAULT = 50
 
 _ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~-]{1,128}")
-_FILTERS = ("type", "tag", "user_id", "agent_id", "session_id")
+_FILTERS = ("type", "tag", "user_id", "agent_id", "session_id", "filter")
 _PAGING = ("limit", "cursor")
 
 
@@ -46,8 +49,8 @@ CURSOR = Parameter(
 )
 
 
-class SearchFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The walls of a search, all of which a result lies within."""
+class SearchFilter(FilterNode, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The walls of a search, all of which a result lies within: plain members, and one tree of comparisons."""
 
     type: Type | None = None
     tags: Annotated[tuple[Tag, ...], Meta(max_length=TAGS)] = ()
@@ -65,7 +68,9 @@ def memory_id_of(request: Request) -> str:
 
 
 def filter_of(request: Request) -> Filter:
-    """Return the filter in the query string. Raises a 400 Problem for what is unknown, repeated or out of range."""
+    """Return the filter in the query string. Raises a 400 Problem for what is unknown, repeated or out of range, and
+    a 422 one for a `filter` that means nothing.
+    """
     given = parameters_of(request, (*_FILTERS, *_PAGING))
     members = {name: given[name] for name in ("type", "user_id", "agent_id", "session_id") if name in given}
     tags = dict.fromkeys(request.query_params.getlist("tag"))
@@ -73,12 +78,32 @@ def filter_of(request: Request) -> Filter:
         checked = msgspec.convert({**members, "tags": list(tags)}, SearchFilter)
     except msgspec.ValidationError as error:
         raise Problem(400, "invalid-parameter", f"query string: {error}") from error
-    return filter_from(checked)
+    where = condition_of_text(given["filter"]) if "filter" in given else None
+    return msgspec.structs.replace(filter_from(checked, ""), where=where)
 
 
-def filter_from(wanted: SearchFilter) -> Filter:
-    """Return the store's filter for a checked one; tags in one order, so that equal filters are equal."""
-    return Filter(wanted.type, tuple(sorted(set(wanted.tags))), wanted.user_id, wanted.agent_id, wanted.session_id)
+def filter_from(wanted: SearchFilter, pointer: str) -> Filter:
+    """Return the store's filter for a checked one; tags in one order, so that equal filters are equal.
+
+    `pointer` is where it stands in the request. Raises a 422 Problem with all faults of its comparisons.
+    """
+    tags = tuple(sorted(set(wanted.tags)))
+    has_tree = any(getattr(wanted, name) is not UNSET for name in FilterNode.__struct_fields__)
+    where = _condition(wanted, pointer) if has_tree else None
+    return Filter(wanted.type, tags, wanted.user_id, wanted.agent_id, wanted.session_id, where)
+
+
+def condition_of_text(text: str) -> Condition:
+    """Return the condition in the parameter `filter`. Raises a 400 Problem for no JSON, a 422 one for its faults."""
+    return _condition(decode_json(text.encode(), FilterNode), "")
+
+
+def _condition(node: FilterNode, pointer: str) -> Condition:
+    try:
+        return parse_condition(node, pointer)
+    except FilterError as error:
+        errors = [{"pointer": where, "detail": detail} for where, detail in error.faults]
+        raise Problem(422, "invalid-filter", "the filter means nothing; `errors` says why", errors=errors) from error
 
 
 def parameters_of(request: Request, known: tuple[str, ...]) -> Mapping[str, str]:

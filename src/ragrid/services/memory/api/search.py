@@ -75,7 +75,7 @@ class SearchApi:
                 parameters=(NAMESPACE,),
                 body=Body(schema=SearchRequest),
                 successes=(Success(status=200, summary="What was found, best first.", schema=SearchAnswer),),
-                problems=(*NAMESPACE_PROBLEMS, *BODY_PROBLEMS, "invalid-body"),
+                problems=(*NAMESPACE_PROBLEMS, *BODY_PROBLEMS, "invalid-body", "invalid-filter"),
             ),
         )
 
@@ -89,7 +89,9 @@ class SearchApi:
             raise Problem(422, "invalid-body", "/query: holds no word to look for", errors=errors)
         started_s = time.perf_counter()
         now_us = self._parts.now_us()
-        hits = await self._parts.store.search(scope, words, filter_from(wanted.filter), now_us=now_us, limit=wanted.k)
+        hits = await self._parts.store.search(
+            scope, words, filter_from(wanted.filter, "/filter"), now_us=now_us, limit=wanted.k
+        )
         took_ms = round((time.perf_counter() - started_s) * 1000, 3)
         results = [{"memory": msgspec.Raw(hit.doc), "score": hit.score} for hit in hits]
         body: dict[str, Any] = {"results": results, "mode_used": "lexical", "degraded": [], "took_ms": took_ms}

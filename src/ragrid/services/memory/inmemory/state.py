@@ -3,6 +3,7 @@
 import msgspec
 
 from ragrid.services.memory.changes import Idempotency, Scope, Stored, Version, is_visible
+from ragrid.services.memory.filters.evaluate import meets
 from ragrid.services.memory.model import Memory
 from ragrid.services.memory.protocol.memories import Event, Filter, Written
 
@@ -58,12 +59,14 @@ class State:
         return [
             row
             for (owner, _), row in self.rows.items()
-            if owner == scope and is_visible(row.stored, now_us) and row.memory and fits(row.memory, wanted)
+            if owner == scope and is_visible(row.stored, now_us) and row.memory and fits(row, row.memory, wanted)
         ]
 
 
-def fits(memory: Memory, wanted: Filter) -> bool:
+def fits(row: Row, memory: Memory, wanted: Filter) -> bool:
     """Tell whether a memory matches all of a filter."""
+    if wanted.where is not None and not meets(msgspec.json.decode(row.stored.doc), wanted.where):
+        return False
     return set(wanted.tags) <= set(memory.tags) and all(
         value is None or getattr(memory, name) == value
         for name, value in (

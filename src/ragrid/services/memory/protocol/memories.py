@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from ragrid.services.memory.changes import Change, Create, Scope, Version
+from ragrid.services.memory.filters.model import Condition
 
 #: How long an idempotency key is remembered: 24 hours.
 IDEMPOTENCY_US = 86_400_000_000
@@ -32,13 +33,14 @@ class Written(msgspec.Struct, frozen=True):
 
 
 class Filter(msgspec.Struct, frozen=True):
-    """What a memory must match, all of it: each tag, and every member that is not None."""
+    """What a memory must match, all of it: each tag, every member that is not None, and the condition `where`."""
 
     type: str | None = None
     tags: tuple[str, ...] = ()
     user_id: str | None = None
     agent_id: str | None = None
     session_id: str | None = None
+    where: Condition | None = None
 
 
 class Page(msgspec.Struct, frozen=True):

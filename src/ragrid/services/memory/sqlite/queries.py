@@ -5,6 +5,7 @@ from typing import Any
 
 from ragrid.services.memory.protocol.memories import Filter
 from ragrid.services.memory.sqlite.transaction import scope_word
+from ragrid.services.memory.sqlite.where import where
 from ragrid.services.memory.words import match_expression
 
 Statement = tuple[str, tuple[Any, ...]]
@@ -79,6 +80,10 @@ def _conditions(namespace: int, wanted: Filter, now_us: int) -> tuple[list[str],
         if value is not None:
             conditions.append(f"m.{column} = ?")
             parameters.append(value)
+    if wanted.where is not None:
+        sql, values = where(wanted.where)
+        conditions.append(sql)
+        parameters += values
     return conditions, parameters
 
 
