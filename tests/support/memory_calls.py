@@ -8,7 +8,9 @@ MEMORIES = "/memory/v1/memories"
 
 
 class Caller:
-    """One caller of the API; `headers` go with every request."""
+    """One caller of the API; `headers` go with every request, paths are below `base`."""
+
+    base = MEMORIES
 
     def __init__(self, client: httpx.AsyncClient, token: str, **headers: str) -> None:
         self._client = client
@@ -24,13 +26,13 @@ class Caller:
         params: Any = None,
         headers: dict[str, str] | None = None,
     ) -> httpx.Response:
-        """Send one request to `MEMORIES` + `path`; a JSON body is declared as the method wants it."""
+        """Send one request to `base` + `path`; a JSON body is declared as the method wants it."""
         sent = dict(self._headers)
         if json is not None or content is not None:
             sent["content-type"] = "application/merge-patch+json" if method == "PATCH" else "application/json"
         sent.update(headers or {})
         return await self._client.request(
-            method, MEMORIES + path, json=json, content=content, params=params, headers=sent
+            method, self.base + path, json=json, content=content, params=params, headers=sent
         )
 
     async def create(self, **members: Any) -> dict[str, Any]:

@@ -13,12 +13,24 @@ class InvalidMemoryError(RagridError):
         self.faults = tuple(faults)
 
 
+class InvalidBodyError(RagridError):
+    """What the caller sent is not what this operation takes; `faults` as in InvalidMemoryError."""
+
+    def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{pointer or 'body'}: {detail}" for pointer, detail in faults))
+        self.faults = tuple(faults)
+
+
 class NotJsonError(RagridError):
     """What the caller sent is not JSON at all."""
 
 
 class NotFoundError(RagridError):
     """There is no such memory for this tenant and namespace."""
+
+
+class NoSessionError(RagridError):
+    """There is no such session for this tenant and namespace."""
 
 
 class VersionError(ConflictError):

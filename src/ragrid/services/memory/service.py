@@ -71,6 +71,8 @@ async def _keep_house(store: MemoryStore, clock: Clock) -> None:
         try:
             while await store.sweep(now_us=int(clock.now_s() * 1_000_000), limit=SWEEP_BATCH) == SWEEP_BATCH:
                 pass
+            while await store.sweep_sessions(now_us=int(clock.now_s() * 1_000_000), limit=SWEEP_BATCH) == SWEEP_BATCH:
+                pass
             stats = await store.stats()
             ROWS.set(stats.rows)
             STORE_BYTES.set(stats.size_bytes)

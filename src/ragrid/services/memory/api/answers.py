@@ -6,8 +6,10 @@ from starlette.types import Receive, Scope, Send
 
 from ragrid.errors import RagridError
 from ragrid.services.memory.errors import (
+    InvalidBodyError,
     InvalidMemoryError,
     KeyReusedError,
+    NoSessionError,
     NotFoundError,
     NotJsonError,
     ReplayGoneError,
@@ -23,6 +25,8 @@ _STATUS: Mapping[type[RagridError], tuple[int, str]] = {
     NotJsonError: (400, "invalid-json"),
     InvalidMemoryError: (422, "invalid-memory"),
     NotFoundError: (404, "memory-not-found"),
+    InvalidBodyError: (422, "invalid-body"),
+    NoSessionError: (404, "session-not-found"),
     VersionError: (412, "version-conflict"),
     KeyReusedError: (422, "idempotency-key-reused"),
     ReplayGoneError: (409, "idempotent-result-gone"),
@@ -58,6 +62,9 @@ def problem_of(error: RagridError) -> Problem:
         errors = [{"pointer": pointer, "detail": detail} for pointer, detail in error.faults]
         return Problem(status, code, "the body is not a memory; `errors` says why", errors=errors)
     if isinstance(error, VersionError):
+    if isinstance(error, InvalidBodyError):
+        errors = [{"pointer": pointer, "detail": detail} for pointer, detail in error.faults]
+        return Problem(status, code, str(error), errors=errors)
         return Problem(status, code, str(error), members={"current_version": error.current_version})
     headers = {"Retry-After": "1"} if status == 503 else None
     return Problem(status, code, str(error), headers=headers)

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from datetime import datetime
 from hashlib import blake2b
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 from starlette.requests import Request
 
 from ragrid.services.memory.api.answers import Answer
@@ -32,6 +31,9 @@ from ragrid.services.memory.api.operation import (
 )
 from ragrid.services.memory.api.parameters import (
     CURSOR,
+    IDEMPOTENCY_KEY,
+    IF_MATCH,
+    IF_NONE_MATCH,
     LIMIT,
     MEMORY_ID,
     NAMESPACE,
@@ -53,18 +55,6 @@ from ragrid.web.body import read_body
 
 _encode = msgspec.json.Encoder().encode
 
-_IF_MATCH = Parameter(
-    name="If-Match", place="header", schema=str, summary="`*` or the entity tags of which the current one must be one."
-)
-_IF_NONE_MATCH = Parameter(
-    name="If-None-Match", place="header", schema=str, summary="On a change `*`: only when there is none yet."
-)
-_IDEMPOTENCY_KEY = Parameter(
-    name="Idempotency-Key",
-    place="header",
-    schema=Annotated[str, Meta(min_length=1, max_length=257)],
-    summary="A name for this request: sent again within 24 hours, it gives the same answer and makes nothing.",
-)
 _FILTERS = (
     Parameter(name="type", place="query", schema=Type, summary="Only memories of this type."),
     Parameter(name="tag", place="query", schema=tuple[Tag, ...], summary="Only memories with all of these tags."),
@@ -130,7 +120,7 @@ class MemoriesApi:
                 summary="Returns the current version.",
                 permission="memory:read",
                 handler=self._read,
-                parameters=(MEMORY_ID, NAMESPACE, _IF_NONE_MATCH),
+                parameters=(MEMORY_ID, NAMESPACE, IF_NONE_MATCH),
                 successes=(
                     Success(status=200, summary="The memory.", schema=Memory, headers=("etag",)),
                     Success(status=304, summary="The caller has this version already.", headers=("etag",)),
@@ -144,7 +134,7 @@ class MemoriesApi:
                 summary="Makes or replaces the memory at a key of the caller's.",
                 permission="memory:write",
                 handler=self._replace,
-                parameters=(MEMORY_ID, NAMESPACE, _IF_MATCH, _IF_NONE_MATCH),
+                parameters=(MEMORY_ID, NAMESPACE, IF_MATCH, IF_NONE_MATCH),
                 body=Body(schema=MemoryInput),
                 successes=made,
                 problems=(*_CHANGE, *BODY_PROBLEMS, "invalid-memory"),
@@ -156,7 +146,7 @@ class MemoriesApi:
                 summary="Merges a document into the memory (RFC 7396).",
                 permission="memory:write",
                 handler=self._patch,
-                parameters=(MEMORY_ID, NAMESPACE, _IF_MATCH, _IF_NONE_MATCH),
+                parameters=(MEMORY_ID, NAMESPACE, IF_MATCH, IF_NONE_MATCH),
                 body=Body(schema=dict[str, Any], media_type=MERGE_PATCH_TYPE),
                 successes=(made[1],),
                 problems=(*_CHANGE, *BODY_PROBLEMS, "invalid-memory", "memory-not-found"),
@@ -168,7 +158,7 @@ class MemoriesApi:
                 summary="Removes the memory; its history stays.",
                 permission="memory:write",
                 handler=self._delete,
-                parameters=(MEMORY_ID, NAMESPACE, _IF_MATCH, _IF_NONE_MATCH),
+                parameters=(MEMORY_ID, NAMESPACE, IF_MATCH, IF_NONE_MATCH),
                 successes=(Success(status=204, summary="Removed."),),
                 problems=(*_CHANGE, "memory-not-found"),
             ),
@@ -194,7 +184,7 @@ class MemoriesApi:
                 summary="Makes a memory under an id of the service.",
                 permission="memory:write",
                 handler=self._create,
-                parameters=(NAMESPACE, _IDEMPOTENCY_KEY),
+                parameters=(NAMESPACE, IDEMPOTENCY_KEY),
                 body=Body(schema=MemoryInput),
                 successes=(
                     Success(status=201, summary="Made.", schema=Memory, headers=(*_MADE, "idempotency-replayed")),

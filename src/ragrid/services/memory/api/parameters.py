@@ -38,6 +38,9 @@ NAMESPACE = Parameter(
 MEMORY_ID = Parameter(
     name="id", place="path", schema=MemoryId, summary="The id of the memory in its namespace.", is_required=True
 )
+SESSION_ID = Parameter(
+    name="id", place="path", schema=MemoryId, summary="The id of the session in its namespace.", is_required=True
+)
 LIMIT = Parameter(
     name="limit",
     place="query",
@@ -46,6 +49,18 @@ LIMIT = Parameter(
 )
 CURSOR = Parameter(
     name="cursor", place="query", schema=str, summary="`next_cursor` of the page before, with the same filters."
+)
+IF_MATCH = Parameter(
+    name="If-Match", place="header", schema=str, summary="`*` or the entity tags of which the current one must be one."
+)
+IF_NONE_MATCH = Parameter(
+    name="If-None-Match", place="header", schema=str, summary="On a change `*`: only when there is none yet."
+)
+IDEMPOTENCY_KEY = Parameter(
+    name="Idempotency-Key",
+    place="header",
+    schema=Annotated[str, Meta(min_length=1, max_length=257)],
+    summary="A name for this request: sent again within 24 hours, it gives the same answer and makes nothing.",
 )
 
 
@@ -65,6 +80,14 @@ def memory_id_of(request: Request) -> str:
     if not _ID.fullmatch(memory_id):
         raise Problem(400, "invalid-id", "memory id: wanted 1 to 128 characters of A-Z a-z 0-9 . _ ~ -")
     return memory_id
+
+
+def session_id_of(request: Request) -> str:
+    """Return the session id in the path. Raises a 400 Problem when it cannot be one."""
+    session_id: str = request.path_params["id"]
+    if not _ID.fullmatch(session_id):
+        raise Problem(400, "invalid-id", "session id: wanted 1 to 128 characters of A-Z a-z 0-9 . _ ~ -")
+    return session_id
 
 
 def filter_of(request: Request) -> Filter:

@@ -7,6 +7,7 @@ from ragrid.services.memory.api.operation import Operation, routes_of
 from ragrid.services.memory.api.parts import Parts
 from ragrid.services.memory.api.search import SearchApi
 from ragrid.services.memory.protocol.store import MemoryStore
+from ragrid.services.memory.api.sessions import SessionsApi
 from ragrid.system.clock import Clock
 
 
@@ -17,8 +18,9 @@ class MemoryApi:
         self._base = f"{prefix}/v1"
         parts = Parts(store, clock, self._base)
         # The busiest first: routes are tried in order. POST /memories/search fits no method of /memories/{id}.
-        resources = (MemoriesApi(parts), SearchApi(parts))
-        self.operations: tuple[Operation, ...] = tuple(one for each in resources for one in each.operations())
+        resources = (MemoriesApi(parts), SearchApi(parts), SessionsApi(parts))
+        served = tuple(one for each in resources for one in each.operations())
+        self.operations: tuple[Operation, ...] = (*served, *DescriptionApi(self._base, served).operations())
 
     def routes(self) -> list[Route]:
         """Return the routes, one for each path."""

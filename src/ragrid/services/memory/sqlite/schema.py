@@ -80,6 +80,62 @@ CREATE TABLE idempotency (
 CREATE INDEX idempotency_expiry ON idempotency (expires_us);
 """
 
+_SESSIONS_FEED_JOBS = """
+-- A session that was deleted stays as its counters, so that no index and no version is ever given twice.
+CREATE TABLE session (
+  number           INTEGER PRIMARY KEY,
+  namespace        INTEGER NOT NULL REFERENCES namespace (id),
+  id               TEXT NOT NULL,
+  is_live          INTEGER NOT NULL,
+  last_index       INTEGER NOT NULL,
+  state_version    INTEGER NOT NULL,
+  state_ttl_s      INTEGER,
+  state_expires_us INTEGER,
+  state_updated_us INTEGER NOT NULL,
+  state_updated_by TEXT NOT NULL,
+  state            BLOB,
+  UNIQUE (namespace, id)
+) STRICT;
+CREATE INDEX session_state_expiry ON session (state_expires_us) WHERE state_expires_us IS NOT NULL;
+
+CREATE TABLE session_message (
+  namespace  INTEGER NOT NULL,
+  session    INTEGER NOT NULL REFERENCES session (number),
+  position   INTEGER NOT NULL,  -- its index in the session
+  expires_us INTEGER,
+  doc        BLOB NOT NULL,
+  PRIMARY KEY (session, position)
+) STRICT;
+CREATE INDEX session_message_expiry ON session_message (expires_us) WHERE expires_us IS NOT NULL;
+
+CREATE TABLE session_append (
+  tenant      TEXT NOT NULL,
+  subject     TEXT NOT NULL,
+  key         TEXT NOT NULL,
+  fingerprint BLOB NOT NULL,
+  namespace   INTEGER NOT NULL,
+  session     INTEGER NOT NULL,
+  first_index INTEGER NOT NULL,
+  last_index  INTEGER NOT NULL,
+  expires_us  INTEGER NOT NULL,
+  PRIMARY KEY (tenant, subject, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX session_append_expiry ON session_append (expires_us);
+
+-- The order of the change feed and of exports: the rowid, which is the seq, is the last column of every index.
+CREATE INDEX memory_event_order ON memory_event (namespace);
+
+CREATE TABLE job (
+  id         TEXT PRIMARY KEY,
+  tenant     TEXT NOT NULL,
+  is_ended   INTEGER NOT NULL,
+  updated_us INTEGER NOT NULL,
+  doc        BLOB NOT NULL
+) STRICT;
+CREATE INDEX job_tenant ON job (tenant);
+CREATE INDEX job_open ON job (id) WHERE is_ended = 0;
+"""
+
 #: Each is run once, in order, in one transaction of its own together with the new user_version. Never edit one that
 #: was released: add another.
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SESSIONS_FEED_JOBS)

@@ -8,6 +8,7 @@ from pathlib import Path
 from ragrid.services.memory.sqlite.files import FILE_NAME, open_writer, prepare
 from ragrid.services.memory.sqlite.memories import SqliteMemories
 from ragrid.services.memory.sqlite.search import SqliteSearch
+from ragrid.services.memory.sqlite.sessions import SqliteSessions
 from ragrid.services.memory.sqlite.upkeep import SqliteUpkeep
 from ragrid.services.memory.sqlite.writer import Writer
 from ragrid.system.files import held_lock
@@ -15,7 +16,7 @@ from ragrid.system.files import held_lock
 LOCK_NAME = "memory.lock"
 
 
-class SqliteStore(SqliteMemories, SqliteSearch, SqliteUpkeep):
+class SqliteStore(SqliteMemories, SqliteSearch, SqliteSessions, SqliteUpkeep):
     """A MemoryStore in the file `memory.db` of a directory that one process owns.
 
     Make it with `open`; one event loop may use it.
