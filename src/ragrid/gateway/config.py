@@ -57,9 +57,13 @@ class Patience:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthChecks:
-    """How often the edge asks each instance, and how long it waits for the answer."""
+    """How often the edge asks each instance, and how long it waits for the answer.
+
+    An instance that has not answered after `suspect_s` gets nothing new while others are up.
+    """
 
     interval_s: float = 0.25
+    suspect_s: float = 0.2
     timeout_s: float = 1.0
 
 

@@ -11,6 +11,7 @@ rule (the registry must say so for 15 s without a gap). An unreachable registry 
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -122,13 +123,15 @@ class Controller:
         async def fetch() -> None:
             nonlocal revision
             url = urljoin(self._settings.jwks_url, f"{REVOCATIONS_PATH}?after={revision}")
-            listed = parse_revocations(await self._fetch(url))
+            revocations = await self._fetch(url)
+            listed = parse_revocations(revocations)
             jwks = await self._fetch(self._settings.jwks_url)
             keys = keys_from_jwks(jwks)
             if write_if_changed(self._settings.jwks_file, jwks):
                 logger.info("keys written", extra={"kids": [key.kid for key in keys]})
             self._well("keys")
             self._learn(replace(self.known, keys=keys, revoked=listed.revocations()))
+            await asyncio.to_thread(self._keep, revocations)  # a slow disk must not hold back what nginx gets
             revision = listed.revision
 
         while True:
@@ -136,6 +139,17 @@ class Controller:
             await self._live_on("keys", fetch, wait_s=0.0)
             if revision == before:  # nothing new, or no answer: one turn a second, whether the service waited or not
                 await asyncio.sleep(max(0.0, KEYS_EVERY_S - (self._clock.monotonic_s() - began_s)))
+
+    def _keep(self, revocations: bytes) -> None:
+        """Write what was revoked for our services; the file's time says when it was last known to be so."""
+        file = self._settings.revocations_file
+        try:
+            if write_if_changed(file, revocations, mode=PRIVATE):
+                logger.info("revocations written", extra={"file": str(file)})
+            else:
+                os.utime(file)
+        except OSError as error:
+            raise StateError(f"{file}: {error.strerror}; services go on with what was revoked before") from error
 
     async def _policy_loop(self) -> None:
         async def look() -> None:

@@ -4,6 +4,7 @@
 no root above port 1023, and writes only below `run_directory` and `log_directory`, which must exist.
 """
 
+import dataclasses
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -58,7 +59,7 @@ def _policy_table(config: GatewayConfig) -> dict[str, Any]:
             "admin_socket": str(config.admin_socket),
         },
         "reload_outcome": str(config.reload_outcome),
-        "health": {"interval_s": config.health.interval_s, "timeout_s": config.health.timeout_s},
+        "health": dataclasses.asdict(config.health),
         "services": {service.name: _service_table(service) for service in config.services},
     }
 

@@ -1,14 +1,11 @@
 """Where requests go: endpoints by push, balancing, failover, hung instances, streams, restarts, the admin socket."""
 
-import collections
 import concurrent.futures
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,41 +18,9 @@ from ragrid.gateway.lua import LUA_DIRECTORY
 from ragrid.gateway.routes import POLICY
 from ragrid.gateway.state import ServiceState, dump_state
 from ragrid.system.process import run
+from support.edge_load import Load
 
 READ = "/memory/v1/collections/c/records/1"
-
-
-class Load:
-    """Requests in a loop from several threads until the block ends; `statuses` and `errors` say what came of them."""
-
-    def __init__(self, edge: Any, method: str, path: str, threads: int = 4) -> None:
-        self._edge, self._method, self._path, self._threads = edge, method, path, threads
-        self._stop = threading.Event()
-        self.statuses: collections.Counter[int] = collections.Counter()
-        self.errors: list[str] = []
-
-    def _run(self) -> None:
-        bearer = self._edge.signer.bearer()
-        with httpx.Client(base_url=self._edge.url, headers=bearer, timeout=20) as client:
-            while not self._stop.is_set():
-                try:
-                    self.statuses[client.request(self._method, self._path).status_code] += 1
-                except httpx.HTTPError as error:
-                    self.errors.append(repr(error))
-
-    def __enter__(self) -> "Load":
-        self._workers = [threading.Thread(target=self._run) for _ in range(self._threads)]
-        for worker in self._workers:
-            worker.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for worker in self._workers:
-            worker.join()
-
-    def done(self) -> int:
-        return sum(self.statuses.values())
 
 
 def test_endpoints_change_without_a_lost_request(edges: Any, backends: Any, endpoint: Any, wait_until: Any) -> None:
@@ -116,111 +81,6 @@ def test_a_draining_instance_gets_nothing_new(edges: Any, backends: Any, endpoin
     assert not drains.seen()
     edge.push({"memory": [endpoint(drains.port, draining=True)]})
     assert httpx.get(edge.url + READ, headers=edge.signer.bearer()).status_code == 200
-
-
-_BACKEND_PROGRAM = """
-import http.server, sys
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def answer(self):
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.path.endswith("/die"):
-            import os
-            os._exit(9)
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-    do_GET = do_POST = do_PUT = answer
-    def log_message(self, *_): pass
-http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
-"""
-
-
-class Process:
-    """A backend in a process of its own, to be killed or stopped."""
-
-    def __init__(self, port: int, wait_until: Any) -> None:
-        self.port = port
-        self._wait_until = wait_until
-        self.start()
-
-    def start(self) -> None:
-        self.process = subprocess.Popen([sys.executable, "-c", _BACKEND_PROGRAM, str(self.port)])
-        self._wait_until(lambda: httpx.get(f"http://127.0.0.1:{self.port}/").status_code == 200, "backend answers")
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
-        self.process.kill()
-        self.process.wait(10)
-
-
-@pytest.fixture
-def processes(wait_until: Any) -> Any:
-    started: list[Process] = []
-
-    def start(port: int) -> Process:
-        started.append(Process(port, wait_until))
-        return started[-1]
-
-    try:
-        yield start
-    finally:
-        for one in started:
-            one.kill()
-
-
-def _instance_up(edge: Any, port: int) -> str:
-    marked = f'instance="i{port}"}} '
-    return str(next(line.rpartition(" ")[2] for line in edge.metrics().splitlines() if marked in line))
-
-
-@pytest.mark.parametrize(("method", "path"), [("GET", READ), ("POST", "/memory/v1/memories/search")])
-def test_a_killed_instance_costs_no_idempotent_request(
-    edges: Any, processes: Any, ports: Any, endpoint: Any, wait_until: Any, method: str, path: str
-) -> None:
-    edge = edges()
-    first, second = (processes(port) for port in ports(2))
-    edge.push({"memory": [endpoint(one.port) for one in (first, second)]})
-    with Load(edge, method, path) as load:
-        wait_until(lambda: load.done() > 50, "load runs")
-        first.kill()
-        before = load.done()
-        wait_until(lambda: load.done() > before + 100, "load goes on over the other one")
-        wait_until(lambda: _instance_up(edge, first.port) == "0", "the dead one is out")
-        first.start()
-        wait_until(lambda: _instance_up(edge, first.port) == "1", "it is back")
-    assert not load.errors
-    assert set(load.statuses) == {200}, (load.statuses, edge.log())
-
-
-def test_a_write_that_was_sent_is_not_sent_again(
-    edges: Any, processes: Any, backends: Any, ports: Any, endpoint: Any
-) -> None:
-    """At most once: the instance dies on the request, and no other one gets it. An idempotent route tries on."""
-    edge = edges(services=(EdgeService(name="memory", balance="round_robin"),))
-    fragile, sturdy = processes(ports(1)[0]), backends("sturdy")
-    edge.push({"memory": [endpoint(fragile.port, weight=1000), endpoint(sturdy.port)]})
-    answer = httpx.put(edge.url + "/memory/v1/collections/c/records/die", headers=edge.signer.bearer(), content=b"x")
-    assert (answer.status_code, answer.json()["code"]) == (502, "bad-gateway"), answer.text
-    assert not sturdy.seen()
-    # now it is down: nothing can be sent to it, so even a write goes to the other one
-    answer = httpx.put(edge.url + "/memory/v1/collections/c/records/2", headers=edge.signer.bearer(), content=b"x")
-    assert answer.status_code == 200, edge.log()
-
-
-def test_a_hung_instance_is_ejected_and_comes_back(
-    edges: Any, processes: Any, backends: Any, ports: Any, endpoint: Any, wait_until: Any
-) -> None:
-    edge = edges()
-    hangs, works = processes(ports(1)[0]), backends("works")
-    edge.push({"memory": [endpoint(hangs.port), endpoint(works.port)]})
-    hangs.process.send_signal(signal.SIGSTOP)
-    wait_until(lambda: _instance_up(edge, hangs.port) == "0", "the hung one is out")
-    for _ in range(10):
-        assert httpx.get(edge.url + READ, headers=edge.signer.bearer()).json()["backend"] == "works"
-    hangs.process.send_signal(signal.SIGCONT)
-    wait_until(lambda: _instance_up(edge, hangs.port) == "1", "it is back")
 
 
 def test_dead_instances_and_empty_pools_are_problems(edges: Any, ports: Any, endpoint: Any) -> None:

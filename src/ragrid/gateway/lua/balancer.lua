@@ -8,6 +8,7 @@
 local ngx_balancer = require "ngx.balancer"
 local counts = require "counts"
 local health = require "health"
+local metrics = require "metrics"
 local ring = require "ring"
 
 local _M = {}
@@ -20,7 +21,7 @@ local MOST_RETRIES = 2
 local NGX_BUSY = -3
 
 local slow_start_s
-local pools = {}    -- service -> {endpoints = all, available = to choose from, by_address = the same by address, ring =}
+local pools = {}    -- service -> {endpoints = all, up =, available = to choose from, by_address = the same by address, ring =}
 local balances = {} -- service -> "least_conn" | "round_robin" | "hash"
 
 function _M.load(services, slow_start)
@@ -45,31 +46,39 @@ local function staying(endpoints)
     return #found > 0 and found or endpoints
 end
 
--- Up and not draining; else not draining; else all: with every instance ejected, trying beats refusing.
-local function choose_available(endpoints)
-    local candidates = staying(endpoints)
-    local up = {}
-    for _, endpoint in ipairs(candidates) do
-        if health.is_up(endpoint.address) then
-            up[#up + 1] = endpoint
+-- Those that pass; else all: with every instance ejected, trying beats refusing.
+local function those(endpoints, passes)
+    local found = {}
+    for _, endpoint in ipairs(endpoints) do
+        if passes(endpoint.address) then
+            found[#found + 1] = endpoint
         end
     end
-    return #up > 0 and up or candidates
+    return #found > 0 and found or endpoints
+end
+
+local function is_not_suspect(address)
+    return not health.is_suspect(address)
+end
+
+local function by_address(endpoints)
+    local found = {}
+    for _, endpoint in ipairs(endpoints) do
+        found[endpoint.address] = endpoint
+    end
+    return found
 end
 
 -- What a new reading of the same instances must not forget: whose turn it is, and who has just joined.
-local function carry_over(available, before)
-    local by_address = {}
-    for _, endpoint in ipairs(available) do
+local function carry_over(up, before)
+    for _, endpoint in ipairs(up) do
         local old = before and before[endpoint.address]
         if old then
             endpoint.credit, endpoint.joined_at = old.credit, old.joined_at
         elseif before and next(before) then
             endpoint.joined_at = ngx.now()
         end
-        by_address[endpoint.address] = endpoint
     end
-    return by_address
 end
 
 -- Takes a new view of the state (endpoints or health changed).
@@ -78,11 +87,14 @@ function _M.update(view)
     pools = {}
     for name, service in pairs(view.services) do
         local before = old[name]
-        local available = choose_available(service.endpoints)
+        local up = those(staying(service.endpoints), health.is_up)
+        carry_over(up, before and before.up)
+        local available = those(up, is_not_suspect)
         pools[name] = {
             endpoints = service.endpoints,
+            up = by_address(up),
             available = available,
-            by_address = carry_over(available, before and before.by_address),
+            by_address = by_address(available),
             ring = _M.needs_key(name) and ring.of(staying(service.endpoints), before and before.ring),
         }
     end
@@ -183,7 +195,7 @@ end
 
 -- The outcome of the try before this one. Returns false when the request may not be sent again.
 local function may_retry(context)
-    health.eject(context.address, #context.pool.endpoints)
+    health.eject(context.route.service, context.address, #context.pool.endpoints)
     if context.counted then
         _M.release(context.address)
         context.counted = false
@@ -218,6 +230,9 @@ function _M.balance()
     local endpoint = choose(pool, context, tried)
     if not endpoint then
         return give_up()
+    end
+    if tried then
+        metrics.add("gateway_retries_total", 'service="' .. route.service .. '"')
     end
     context.address = endpoint.address
     if #available > 1 then

@@ -2,33 +2,15 @@
 -- in the path; only its look-up by id minds the tenant. So the edge makes that look-up before the first request to a
 -- collection goes through. A yes is kept: a collection never changes its tenant. A no is never kept.
 
+local ask = require "ask"
 local lrucache = require "resty.lrucache"
 
 local _M = {}
 
-local TIMEOUT_MS = 2000
+local PATIENCE = { timeout_ms = 2000 }
 local KNOWN_ITEMS = 8192
 
 local known = assert(lrucache.new(KNOWN_ITEMS)) -- path of the look-up -> true
-
--- Returns the status of `path` at one instance, or nil and why there is none.
-local function status_of(endpoint, path)
-    local socket = ngx.socket.tcp()
-    socket:settimeout(TIMEOUT_MS)
-    local ok, fault = socket:connect((endpoint.host:gsub("[%[%]]", "")), endpoint.port)
-    if not ok then
-        return nil, fault
-    end
-    ok, fault = socket:send("GET " .. path .. " HTTP/1.1\r\nHost: " .. endpoint.address
-        .. "\r\nUser-Agent: ragrid-gateway\r\nConnection: close\r\n\r\n")
-    local line
-    if ok then
-        line, fault = socket:receive("*l")
-    end
-    socket:close()
-    local status = line and tonumber(line:match("^HTTP/1%.[01] (%d%d%d)"))
-    return status, fault or "no status line"
-end
 
 -- Returns true or false for the collection that a found route names, or nil and why no instance could say.
 function _M.belongs(pool, found)
@@ -40,7 +22,7 @@ function _M.belongs(pool, found)
     end
     local why
     for _, endpoint in ipairs(pool.available) do
-        local status, fault = status_of(endpoint, path)
+        local status, fault = ask.status(endpoint, path, PATIENCE)
         if status == 200 then
             known:set(path, true)
             return true

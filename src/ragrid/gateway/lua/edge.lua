@@ -306,7 +306,7 @@ function _M.log(service_name)
     local status = ngx.status
     local header_time = var.upstream_header_time
     if peer and status >= 502 and header_time and find(header_time, "-", 1, true) then
-        health.eject(peer, 2)
+        health.eject(service_name, peer, 2)
     end
     if context.account then
         quota.close(context.account, status)

@@ -2,7 +2,11 @@
 -- request that found no connection ejects its instance at once; both are in force in every worker with its next request.
 --
 -- FALL 1: one bad answer takes an instance out. RISE 2: two good ones in a row, begun after it went out, bring it back.
+-- One that is slow to answer is not out yet, but suspect: while others of its service are up, it gets nothing new until
+-- it has answered. So a hung one is left alone soon, and a busy one loses nothing but a moment.
 
+local ask = require "ask"
+local metrics = require "metrics"
 local state = require "state"
 
 local _M = {}
@@ -16,7 +20,7 @@ local shared = ngx.shared.ragrid_health
 local settings
 local paths = {}     -- service -> path to ask
 local rises = {}     -- address -> {since = when it went down, count = good answers since}
-local is_checking = false
+local checking = {}  -- service and address -> true while a check of it runs
 
 function _M.load(services, configured)
     settings = configured
@@ -29,8 +33,26 @@ function _M.is_up(address)
     return not shared:get(address)
 end
 
-local function take_out(address, why)
+function _M.is_suspect(address)
+    return shared:get("suspect " .. address) ~= nil
+end
+
+local function suspect(address)
+    if _M.is_up(address) and shared:add("suspect " .. address, true) then
+        state.changed()
+    end
+end
+
+local function clear(address)
+    if _M.is_suspect(address) then
+        shared:delete("suspect " .. address)
+        state.changed()
+    end
+end
+
+local function take_out(service, address, cause, why)
     if shared:add(address, ngx.now()) then
+        metrics.add("gateway_ejections_total", 'service="' .. service .. '",cause="' .. cause .. '"')
         ngx.log(ngx.WARN, "instance ", address, " is out: ", why)
         state.changed()
     end
@@ -44,43 +66,26 @@ local function bring_back(address)
 end
 
 -- Passive: a try failed. The last instance of a pool is never taken out by this, as there is nothing to spare it for.
-function _M.eject(address, pool_size)
+function _M.eject(service, address, pool_size)
     if pool_size > 1 then
-        take_out(address, "a request could not be sent to it or was cut off")
+        take_out(service, address, "passive", "a request could not be sent to it or was cut off")
     end
 end
 
-local function ask(endpoint, path)
-    local socket = ngx.socket.tcp()
-    socket:settimeout(settings.timeout_s * 1000)
-    local ok, fault = socket:connect((endpoint.host:gsub("[%[%]]", "")), endpoint.port)
-    if not ok then
-        return false, fault
-    end
-    ok, fault = socket:send("GET " .. path .. " HTTP/1.1\r\nHost: " .. endpoint.address
-        .. "\r\nUser-Agent: ragrid-gateway\r\nConnection: close\r\n\r\n")
-    local line
-    if ok then
-        line, fault = socket:receive("*l")
-    end
-    socket:close()
-    if not line then
-        return false, fault
-    end
-    if not line:find("^HTTP/1%.[01] 2%d%d") then
-        return false, line:sub(1, 60)
-    end
-    return true
-end
-
-local function check(endpoint, path)
+local function check(service, endpoint)
     local began = ngx.now()
-    local ok, why = ask(endpoint, path)
     local address = endpoint.address
-    if not ok then
+    local status, why = ask.status(endpoint, paths[service], {
+        timeout_ms = settings.timeout_s * 1000,
+        patience_ms = settings.suspect_s * 1000,
+        on_silence = function() suspect(address) end,
+    })
+    if not status or status < 200 or status > 299 then
         rises[address] = nil
-        return take_out(address, "health check: " .. tostring(why))
+        take_out(service, address, "active", "health check: " .. tostring(status or why))
+        return clear(address)
     end
+    clear(address)
     local since = shared:get(address)
     if not since or since > began then
         return
@@ -108,17 +113,24 @@ local function is_leader()
     return true
 end
 
+local function check_safely(service, endpoint, name)
+    local ok, fault = pcall(check, service, endpoint)
+    checking[name] = nil
+    if not ok then
+        ngx.log(ngx.ERR, "a health check failed: ", fault)
+    end
+end
+
+-- Begins a check of each instance; one that is still being checked, because it is slow, delays nobody else's.
 local function check_all(view)
-    local threads = {}
-    for name, service in pairs(view.services) do
-        if paths[name] then
-            for _, endpoint in ipairs(service.endpoints) do
-                threads[#threads + 1] = ngx.thread.spawn(check, endpoint, paths[name])
+    for service, pool in pairs(view.services) do
+        for _, endpoint in ipairs(paths[service] and pool.endpoints or {}) do
+            local name = service .. " " .. endpoint.address
+            if not checking[name] then
+                checking[name] = true
+                ngx.thread.spawn(check_safely, service, endpoint, name)
             end
         end
-    end
-    for _, thread in ipairs(threads) do
-        ngx.thread.wait(thread)
     end
 end
 
@@ -128,22 +140,13 @@ function _M.ran(timer)
 end
 
 local function tick(premature, on_change)
-    if premature or is_checking then
-        return
-    end
-    if not is_leader() then
+    if premature or not is_leader() then
         return
     end
     _M.ran("health checks")
     local view = state.view(on_change)
-    if not view then
-        return
-    end
-    is_checking = true
-    local ok, fault = pcall(check_all, view)
-    is_checking = false
-    if not ok then
-        ngx.log(ngx.ERR, "health checks failed: ", fault)
+    if view then
+        check_all(view)
     end
 end
 

@@ -142,6 +142,8 @@ local HELP = {
     { "gateway_refused_total", "counter", "Requests that the edge refused, by reason." },
     { "gateway_model_tokens_total", "counter", "Tokens charged to callers' quotas: as reported by the model, or estimated." },
     { "gateway_in_flight", "gauge", "Requests that are being answered." },
+    { "gateway_retries_total", "counter", "Tries of a request after its first one, each on another instance." },
+    { "gateway_ejections_total", "counter", "Instances taken out, because a check (active) or a request (passive) failed." },
     { "gateway_instance_up", "gauge", "1 while an instance gets requests." },
     { "gateway_state_version", "gauge", "Version of the state in force; 0 means none has ever come." },
     { "gateway_state_age_seconds", "gauge", "Since the controller last sent the state; -1 means not since the start." },
