@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from support.running_grid import RunningGrid, eventually, grid_document, running_grid
@@ -19,6 +20,19 @@ def own_grid() -> Iterator[RunningGrid]:
     """Withdrawing keys would end the tokens of other tests."""
     with running_grid(grid_document(name="administered")) as running:
         yield running
+
+
+def doors(grid: RunningGrid) -> dict[str, str]:
+    """Where a request can come in: the gateway, and the private ports of our services."""
+    services = grid.document["services"]
+    tokens = f"http://127.0.0.1:{grid.document['auth']['port']}/tokens/v1/roles"
+    private = {name: f"http://127.0.0.1:{services[name]['port']}" for name in ("memory", "rag")}
+    return {
+        "gateway": grid.address + READ,
+        "memory": private["memory"] + READ,
+        "rag": private["rag"] + "/rag/v1/documents",
+        "tokens": tokens,
+    }
 
 
 def status_of(grid: RunningGrid, token: str) -> int:
@@ -90,16 +104,26 @@ def test_a_withdrawn_key_ends_every_token_that_it_signed(own_grid: RunningGrid) 
 
 @pytest.mark.parametrize("what", ["token", "client", "subject"])
 def test_the_first_refusal_comes_soon_after_a_revocation(own_grid: RunningGrid, what: str) -> None:
-    """Through the whole chain: token service, controller, every worker of the gateway; a new connection each time."""
+    """Through the whole chain: token service, controller, every worker of the gateway and each service by itself.
+
+    A new connection each time at the gateway; a kept one at the private ports.
+    """
     own_grid.tokens.clear()
     secret = (own_grid.state / "secrets" / "clients" / "admin").read_text()
-    took_s = []
-    with own_grid.client() as client, own_grid.client(own_grid.token("admin")) as admin:
+    took_s: dict[str, list[float]] = {door: [] for door in doors(own_grid)}
+    with own_grid.client() as client, own_grid.client(own_grid.token("admin")) as admin, httpx.Client() as private:
         reader = (own_grid.state / "secrets" / "clients" / "reader").read_text()
+
+        def is_taken(door: str, token: str) -> bool:
+            if door == "gateway":
+                return status_of(own_grid, token) == 200
+            # a reader may not look into the token service: there, 403 is the answer to a good token
+            return private.get(doors(own_grid)[door], headers={"Authorization": f"Bearer {token}"}).status_code != 401
+
         for _ in range(9):
             form = {"grant_type": "client_credentials"}
             token = client.post("/oauth2/token", data=form, auth=("reader", reader)).json()["access_token"]
-            assert status_of(own_grid, token) == 200
+            assert all(is_taken(door, token) for door in took_s)
             if what == "token":
                 answer = client.post("/oauth2/revoke", data={"token": token}, auth=("admin", secret))
             else:
@@ -107,8 +131,12 @@ def test_the_first_refusal_comes_soon_after_a_revocation(own_grid: RunningGrid, 
                 answer = admin.post("/tokens/v1/revocations", json=body)
             revoked_s = time.monotonic()
             assert answer.status_code == 200, answer.text
-            while status_of(own_grid, token) == 200:
-                assert time.monotonic() - revoked_s < REVOKED_WITHIN_S, "the revoked token is still taken"
-            took_s.append(time.monotonic() - revoked_s)
-    figure = f"{statistics.median(took_s) * 1000:.0f} ms (median of 9), {max(took_s) * 1000:.0f} ms at most"
-    print(f"\nrevocation of a {what}: first refusal after {figure}")  # noqa: T201 - the figure is what is measured
+            left = set(took_s)
+            while left:
+                for door in [door for door in left if not is_taken(door, token)]:
+                    took_s[door].append(time.monotonic() - revoked_s)
+                    left.remove(door)
+                assert time.monotonic() - revoked_s < REVOKED_WITHIN_S, f"the revoked token is still taken: {left}"
+    for door, times in took_s.items():
+        figure = f"{statistics.median(times) * 1000:.0f} ms (median of 9), {max(times) * 1000:.0f} ms at most"
+        print(f"\nrevocation of a {what}: first refusal by {door} after {figure}")  # noqa: T201 - the figure is what is measured

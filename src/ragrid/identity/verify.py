@@ -12,6 +12,7 @@ from joserfc.errors import JoseError
 from ragrid.errors import AuthError
 from ragrid.identity.claims import Claims
 from ragrid.identity.keys import KeySource, VerificationKey
+from ragrid.identity.revocations import NothingRevoked, RevocationSource
 from ragrid.identity.strict import decode_base64url, strict_object
 from ragrid.spec.settings import TokenTrust
 from ragrid.system.clock import Clock
@@ -58,13 +59,17 @@ class _Verdict:
 class TokenVerifier:
     """Verifies tokens of one issuer for one audience. Not thread-safe: one for each event loop.
 
-    The signature verdict is kept for 30 s, at most until the key set changes; expiry is checked at every call.
+    The signature verdict is kept for 30 s, at most until the key set changes; expiry and revocations are looked at for
+    every call.
     """
 
-    def __init__(self, trust: TokenTrust, keys: KeySource, clock: Clock) -> None:
+    def __init__(
+        self, trust: TokenTrust, keys: KeySource, clock: Clock, *, revocations: RevocationSource | None = None
+    ) -> None:
         self._trust = trust
         self._keys = keys
         self._clock = clock
+        self._revocations = revocations or NothingRevoked()
         self._verdicts: dict[str, _Verdict] = {}
 
     def verify(self, token: str) -> Claims:
@@ -81,7 +86,17 @@ class TokenVerifier:
             raise ExpiredTokenError("token expired; ask the token endpoint for a fresh one")
         if now_s < verdict.not_before_s - LEEWAY_S or now_s < verdict.claims.issued_at_s - ISSUED_AHEAD_S:
             raise InvalidTokenError("token is not valid yet; compare the clocks of issuer and service")
+        if self._is_revoked(verdict.claims):
+            raise InvalidTokenError("token was revoked; ask for a fresh one")
         return verdict.claims
+
+    def _is_revoked(self, claims: Claims) -> bool:
+        return self._revocations.revoked.covers(
+            token_id=claims.token_id,
+            subject=claims.subject,
+            client_id=claims.client_id,
+            issued_s=claims.issued_at_s,
+        )
 
     def _judge(self, token: str) -> _Verdict:
         self._verdicts.pop(token, None)

@@ -24,11 +24,15 @@ class Listen(_Settings, frozen=True, kw_only=True):
 
 
 class TokenTrust(_Settings, frozen=True, kw_only=True):
-    """Whose tokens a service accepts, and where the verification keys lie (kept fresh by the gateway controller)."""
+    """Whose tokens a service accepts, where the verification keys lie, and what was revoked.
+
+    Both files are kept fresh by the gateway controller. Without `revocations_file` nothing is known to be revoked.
+    """
 
     issuer: str
     audience: str
     jwks_file: Path
+    revocations_file: Path | None = None
 
 
 class RegistryAddress(_Settings, frozen=True, kw_only=True):
@@ -141,6 +145,7 @@ class ControllerSettings(_Settings, frozen=True, kw_only=True):
     admin_socket: Path
     state_file: Path
     jwks_file: Path
+    revocations_file: Path
     policy_file: Path
     listen: Listen
 

@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from ragrid.gateway.controller import Controller, build
 from ragrid.gateway.controller_web import controller_routes
 from ragrid.gateway.state import parse_state
+from ragrid.identity.revocations import RevocationFile
 from ragrid.identity.roles import BUILTIN_ROLES
 from ragrid.registry.memory import MemoryRegistry
 from ragrid.registry.open import open_registry
@@ -80,6 +81,7 @@ def settings(short_directory: Path, key_server: KeyServer) -> ControllerSettings
         admin_socket=short_directory / "run" / "admin.sock",
         state_file=short_directory / "state.json",
         jwks_file=short_directory / "jwks.json",
+        revocations_file=short_directory / "revocations.json",
         policy_file=policy,
         listen=Listen(port=1),
     )
@@ -102,6 +104,13 @@ def running(settings: ControllerSettings) -> Running:
                 await task
 
     return run
+
+
+async def until(claim: Callable[[], bool], deadline_s: float = 15.0) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(deadline_s):
+        while not claim():  # noqa: ASYNC110 - a file has no event
+            await asyncio.sleep(0.02)
 
 
 async def becomes(edge: Any, status: int, bearer: dict[str, str], deadline_s: float = 15.0) -> None:
@@ -195,8 +204,15 @@ async def test_keys_roles_and_revocations_follow_their_sources(
         await becomes(edge, 200, old)
         key_server.revoked = [{"jti": "old", "exp": 4_000_000_000}]
         await becomes(edge, 401, old)
+        ours = RevocationFile(settings.revocations_file, SystemClock())  # what our services read
+        await until(lambda: set(ours.revoked.tokens) == {"old"})
+        assert settings.revocations_file.stat().st_mode & 0o777 == 0o600
+        last_s = settings.revocations_file.stat().st_mtime
+        await until(lambda: settings.revocations_file.stat().st_mtime > last_s)  # confirmed, though nothing changed
+        assert ours.age_s() < 10
         key_server.revoked = []
         await becomes(edge, 200, old)
+        await until(lambda: not ours.revoked.tokens)
         settings.policy_file.write_text('{"roles": {}}')
         await becomes(edge, 403, old)
         settings.policy_file.write_text("{ half a file")  # the last good roles stay

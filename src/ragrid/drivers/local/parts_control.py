@@ -58,6 +58,7 @@ def controller_part(site: Site) -> Part:
         admin_socket=site.layout.run / "gateway-admin.sock",
         state_file=site.layout.data / "gateway" / "state.json",
         jwks_file=site.jwks_file,
+        revocations_file=site.revocations_file,
         policy_file=site.layout.etc / "policy.json",
         listen=Listen(host=site.address, port=port),
     )

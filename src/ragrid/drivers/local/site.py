@@ -82,6 +82,11 @@ class Site:
         return self.layout.data / "controller" / "jwks.json"
 
     @property
+    def revocations_file(self) -> Path:
+        """What was revoked, kept fresh by the gateway controller."""
+        return self.layout.data / "controller" / "revocations.json"
+
+    @property
     def audiences(self) -> tuple[str, ...]:
         """Every service that a token may be for."""
         return (*(name for name, _ in self.grid.services.named()), "tokens")
@@ -101,7 +106,12 @@ class Site:
 
     def trust(self, audience: str) -> TokenTrust:
         """Return whose tokens the service `audience` accepts."""
-        return TokenTrust(issuer=self.grid.public_url, audience=audience, jwks_file=self.jwks_file)
+        return TokenTrust(
+            issuer=self.grid.public_url,
+            audience=audience,
+            jwks_file=self.jwks_file,
+            revocations_file=self.revocations_file,
+        )
 
     def registry(self) -> RegistryAddress:
         """Return how parts of this host reach the registry; etcd asks for client certificates."""

@@ -7,8 +7,7 @@ from typing import Any
 from starlette.applications import Starlette
 
 from ragrid.errors import RagridError
-from ragrid.identity.keys import KeyFile
-from ragrid.identity.verify import TokenVerifier
+from ragrid.identity.open import open_verifier
 from ragrid.inference.choose import open_embedder, open_generator
 from ragrid.inference.extractive import ExtractiveGenerator
 from ragrid.inference.http import open_client
@@ -74,10 +73,9 @@ def build(settings: RagSettings, clock: Clock | None = None) -> Starlette:
         await vectors.close()
         await log.close()
 
-    verifier = TokenVerifier(settings.trust, KeyFile(settings.trust.jwks_file, clock), clock)
     return build_application(
         build_routes(parts, settings.public_prefix),
-        verifier=verifier,
+        verifier=open_verifier(settings.trust, clock),
         readiness=readiness,
         name=NAME,
         lifespan=lifespan,
