@@ -19,6 +19,7 @@ VERBS = {
     "logs": "Show the log of a part.",
     "ingest": "Put files and folders into the grid's documents.",
     "ask": "Ask a question; the answer cites its sources.",
+    "memory": "Keep and find structured memories.",
     "token": "Issue, inspect and revoke access tokens.",
     "login": "Sign in as a person, by a page in a browser.",
     "user": "Add, list and disable people; set passwords.",

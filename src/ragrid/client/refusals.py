@@ -62,6 +62,8 @@ class VersionConflictError(RefusedError):
     When an earlier attempt of the same call got no answer (`__notes__` says so), that attempt may be what changed it.
     """
 
+    exit_code = 4  # a lost compare-and-set
+
     @property
     def current_version(self) -> int | None:
         """The version that is stored now."""

@@ -5,9 +5,12 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from ragrid.services.memory.api.openapi import openapi_document
+from ragrid.services.memory.api.routes import MemoryApi
 from ragrid.services.memory.inmemory.store import InMemoryStore
 from ragrid.services.memory.service import build_memory_application
 from ragrid.system.clock import ManualClock
+from support.described import Described
 from support.memory_calls import Caller
 from support.token_mint import TokenMint
 
@@ -28,10 +31,19 @@ def clock(mint: TokenMint) -> ManualClock:
     return mint.clock
 
 
+@pytest.fixture(scope="session")
+def described() -> Described:
+    operations = MemoryApi(InMemoryStore(), ManualClock()).operations
+    return Described(openapi_document(operations, base="/memory/v1", version="0"))
+
+
 @pytest.fixture
-async def client(mint: TokenMint) -> AsyncIterator[httpx.AsyncClient]:
+async def client(mint: TokenMint, described: Described) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the API; every answer that it gets is held against the API's own description."""
     application = build_memory_application(InMemoryStore(), mint.verifier(), mint.clock, prefix="/memory")
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://memory") as one:
+    hooks = {"response": [described.hook]}
+    transport = httpx.ASGITransport(application)
+    async with httpx.AsyncClient(transport=transport, base_url="http://memory", event_hooks=hooks) as one:
         yield one
 
 

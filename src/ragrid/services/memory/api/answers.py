@@ -12,6 +12,8 @@ from ragrid.services.memory.errors import (
     NoSessionError,
     NotFoundError,
     NotJsonError,
+    PreconditionRequiredError,
+    QuotaError,
     ReplayGoneError,
     StoreBrokenError,
     StoreBusyError,
@@ -21,13 +23,16 @@ from ragrid.services.memory.errors import (
 from ragrid.web.problem import Problem
 
 JSON = b"application/json"
-_STATUS: Mapping[type[RagridError], tuple[int, str]] = {
+#: What each error of the store is to a caller: a status and the problem's code.
+STATUS_OF_ERROR: Mapping[type[RagridError], tuple[int, str]] = {
     NotJsonError: (400, "invalid-json"),
     InvalidMemoryError: (422, "invalid-memory"),
-    NotFoundError: (404, "memory-not-found"),
     InvalidBodyError: (422, "invalid-body"),
     NoSessionError: (404, "session-not-found"),
+    NotFoundError: (404, "memory-not-found"),
     VersionError: (412, "version-conflict"),
+    PreconditionRequiredError: (428, "precondition-required"),
+    QuotaError: (507, "quota-exceeded"),
     KeyReusedError: (422, "idempotency-key-reused"),
     ReplayGoneError: (409, "idempotent-result-gone"),
     StoreBusyError: (503, "overloaded"),
@@ -57,19 +62,21 @@ class Answer:
 
 def problem_of(error: RagridError) -> Problem:
     """Return the refusal that a store error stands for; `error` is one of services/memory/errors.py."""
-    status, code = _STATUS[type(error)]
+    status, code = STATUS_OF_ERROR[type(error)]
     if isinstance(error, InvalidMemoryError):
         errors = [{"pointer": pointer, "detail": detail} for pointer, detail in error.faults]
         return Problem(status, code, "the body is not a memory; `errors` says why", errors=errors)
-    if isinstance(error, VersionError):
     if isinstance(error, InvalidBodyError):
         errors = [{"pointer": pointer, "detail": detail} for pointer, detail in error.faults]
         return Problem(status, code, str(error), errors=errors)
+    if isinstance(error, VersionError):
         return Problem(status, code, str(error), members={"current_version": error.current_version})
+    if isinstance(error, QuotaError):
+        return Problem(status, code, str(error), members={"quota": error.name, "limit": error.limit})
     headers = {"Retry-After": "1"} if status == 503 else None
     return Problem(status, code, str(error), headers=headers)
 
 
 def is_refusal(error: RagridError) -> bool:
     """Tell whether `problem_of` knows this error."""
-    return type(error) in _STATUS
+    return type(error) in STATUS_OF_ERROR

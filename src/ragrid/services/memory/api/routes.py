@@ -2,12 +2,13 @@
 
 from starlette.routing import Route
 
+from ragrid.services.memory.api.description import DescriptionApi
 from ragrid.services.memory.api.memories import MemoriesApi
 from ragrid.services.memory.api.operation import Operation, routes_of
 from ragrid.services.memory.api.parts import Parts
 from ragrid.services.memory.api.search import SearchApi
-from ragrid.services.memory.protocol.store import MemoryStore
 from ragrid.services.memory.api.sessions import SessionsApi
+from ragrid.services.memory.protocol.store import MemoryStore
 from ragrid.system.clock import Clock
 
 
