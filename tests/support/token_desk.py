@@ -11,7 +11,7 @@ from ragrid.services.tokens.clients import Client
 from ragrid.services.tokens.grants import Credentials, Form
 from ragrid.services.tokens.issuer import IssuedToken, Issuer
 from ragrid.services.tokens.sign_ins import SignIns
-from ragrid.services.tokens.store import AuditEvent, AuditQuery, Store, open_store
+from ragrid.services.tokens.store import AuditEvent, AuditQuery, Store, open_shared_store, open_store
 from ragrid.services.tokens.users import Users
 from ragrid.spec.settings import ClientSeed, Listen, TokensSettings, TokenTrust
 from ragrid.system.clock import ManualClock
@@ -26,6 +26,8 @@ class Desk:
     """What a test needs of one token service; `start` is a restart."""
 
     folder: Path
+    #: Holds the address of a PostgreSQL database; without it, the store is a SQLite file.
+    url_file: Path | None = None
     clock: ManualClock = field(default_factory=ManualClock)
     seeds: dict[str, tuple[str, ...]] = field(
         default_factory=lambda: {"ada": ("reader",), "root": ("admin",), "memory": ("memory-service",)}
@@ -49,9 +51,12 @@ class Desk:
 
     def start(self) -> Issuer:
         self.stop()
-        self.store: Store = open_store(self.folder / "data")
+        self.store: Store = self.open()
         self.issuer = Issuer(self.settings(), self.store, self.clock)
         return self.issuer
+
+    def open(self) -> Store:
+        return open_shared_store(self.url_file) if self.url_file else open_store(self.folder / "data")
 
     def stop(self) -> None:
         if hasattr(self, "store"):

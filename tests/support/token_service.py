@@ -33,6 +33,9 @@ class TokenService:
         self.process: subprocess.Popen[bytes] | None = None
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
         self.key_rotation_s = 86_400.0
+        self.access_token_s = 600.0
+        #: Holds the address of a PostgreSQL database; without it, the store is a SQLite file.
+        self.url_file: Path | None = None
 
     def launch(self, settings: Path | None = None) -> subprocess.Popen[bytes]:
         command = (sys.executable, "-m", "ragrid.services.tokens", "--settings", str(settings or self.write_settings()))
@@ -108,6 +111,9 @@ class TokenService:
             audiences=("chromadb", "memory", "vllm", "rag"),
             data_directory=self.data,
             key_rotation_s=self.key_rotation_s,
+            access_token_s=self.access_token_s,
+            store="postgresql" if self.url_file else "sqlite",
+            database_url_file=self.url_file,
             roles={**BUILTIN_ROLES, "cook": ("rag:read",)},
             clients=tuple(clients),
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 
+from ragrid.errors import StateError
 from ragrid.services.tokens.admin import AdminEndpoints
 from ragrid.services.tokens.browser import BrowserEndpoints
 from ragrid.services.tokens.desk import Desk
@@ -20,7 +21,7 @@ from ragrid.services.tokens.passwords import Passwords
 from ragrid.services.tokens.people import PeopleEndpoints
 from ragrid.services.tokens.sign_ins import SignIns
 from ragrid.services.tokens.sqlite_engine import make_private
-from ragrid.services.tokens.store import Store, open_store
+from ragrid.services.tokens.store import Store, open_shared_store, open_store
 from ragrid.services.tokens.users import Users
 from ragrid.spec.settings import Listen, TokensSettings
 from ragrid.system.clock import Clock, SystemClock
@@ -41,11 +42,20 @@ def build(settings: TokensSettings, *, clock: Clock | None = None) -> tuple[Star
     """
     make_private(settings.data_directory)
     with contextlib.ExitStack() as held:
-        lock = settings.data_directory / "lock"
-        held.enter_context(held_lock(lock, what="the token service"))
-        store = open_store(settings.data_directory)
+        if settings.store == "sqlite":
+            lock = settings.data_directory / "lock"
+            held.enter_context(held_lock(lock, what="the token service"))
+        store = _open(settings)
         held.callback(store.close)
         return _application(settings, store, clock or SystemClock(), held=held.pop_all()), settings.listen
+
+
+def _open(settings: TokensSettings) -> Store:
+    if settings.store == "sqlite":
+        return open_store(settings.data_directory)
+    if settings.database_url_file is None:
+        raise StateError("store: got postgresql without database_url_file, wanted the file with the database's address")
+    return open_shared_store(settings.database_url_file)
 
 
 def _application(settings: TokensSettings, store: Store, clock: Clock, *, held: contextlib.ExitStack) -> Starlette:
@@ -58,12 +68,16 @@ def _application(settings: TokensSettings, store: Store, clock: Clock, *, held: 
 
     @contextlib.asynccontextmanager
     async def lifespan(_application: Starlette) -> AsyncIterator[None]:
-        tending = asyncio.create_task(_tend(tend, desk))
+        news = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        store.listen(lambda: loop.call_soon_threadsafe(news.set))
+        loops = [asyncio.create_task(_tend(tend, desk)), asyncio.create_task(_follow(issuer.follow, news, desk))]
         try:
             yield
         finally:
-            tending.cancel()
-            await asyncio.gather(tending, return_exceptions=True)
+            for each in loops:
+                each.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
             passwords.close()
             desk.close()
             held.close()
@@ -111,3 +125,15 @@ async def _tend(tend: Callable[[], None], desk: Desk) -> None:
             # The loop lives on: a full disk today must not mean keys that never change again.
             TENDING_FAILED.inc()
             logger.exception("rotation failed; the keys stay as they are, and it is tried again")
+
+
+async def _follow(follow: Callable[[], None], news: asyncio.Event, desk: Desk) -> None:
+    """Take over at once what other replicas have changed; what is missed here, the next tending finds."""
+    while True:
+        await news.wait()
+        news.clear()
+        try:
+            await desk.do(follow)
+        except Exception:
+            # The loop lives on: a database that is away now must not mean that later news are never heard.
+            logger.exception("what another replica has changed could not be read; it is tried again")

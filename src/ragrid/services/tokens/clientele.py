@@ -1,9 +1,7 @@
 """Keeps the clients and what was revoked: a client that loses a right loses its live tokens with it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 from ragrid.errors import ConflictError, StateError
+from ragrid.identity.revocations import Revoked
 from ragrid.identity.verify import LEEWAY_S
 from ragrid.services.tokens.clients import COMMAND_LINE, Client, hash_secret, load_seed, make_secret
 from ragrid.services.tokens.people_store import PeopleStore
@@ -11,28 +9,6 @@ from ragrid.services.tokens.rotation import SKEW_S
 from ragrid.services.tokens.store import AuditEvent, Kind, Store
 from ragrid.spec.settings import TokensSettings
 from ragrid.system.clock import Clock
-
-
-@dataclass(frozen=True, slots=True)
-class Revoked:
-    """What counts for nothing although its signature holds.
-
-    `tokens` has the expiry of single tokens by their id; `subjects` and `clients` the time before which every token of
-    theirs was issued that is meant. All times are seconds since 1970.
-    """
-
-    tokens: Mapping[str, float]
-    subjects: Mapping[str, float]
-    clients: Mapping[str, float]
-
-    def covers(self, *, token_id: str, subject: str, client_id: str, issued_s: float) -> bool:
-        """Return whether a token was revoked, by itself or with its subject or client."""
-        before_s = self.not_before_s(subject, client_id)
-        return token_id in self.tokens or issued_s < before_s
-
-    def not_before_s(self, subject: str, client_id: str) -> float:
-        """Return the time from which on tokens of this subject, issued to this client, are good."""
-        return max(self.subjects.get(subject, 0.0), self.clients.get(client_id, 0.0))
 
 
 class Clientele:
@@ -47,7 +23,7 @@ class Clientele:
         self._clock = clock
         self._longest_s = max(settings.access_token_s, settings.service_token_s)
         self.revision = 0
-        self._follow(settings)
+        self._declare(settings)
         self.look()
 
     def create(
@@ -134,12 +110,21 @@ class Clientele:
 
     def look(self) -> None:
         """Read again what was revoked; to be called after a change of it."""
-        self.revoked = Revoked(
-            self._store.revocations(), self._store.watermarks("subject"), self._store.watermarks("client")
-        )
+        self.revoked = self._read()
         self.revision += 1
 
-    def _follow(self, settings: TokensSettings) -> None:
+    def follow(self) -> bool:
+        """Take over what another replica has revoked; return whether there was something."""
+        if (found := self._read()) == self.revoked:
+            return False
+        self.revoked = found
+        self.revision += 1
+        return True
+
+    def _read(self) -> Revoked:
+        return Revoked(self._store.revocations(), self._store.watermarks("subject"), self._store.watermarks("client"))
+
+    def _declare(self, settings: TokensSettings) -> None:
         """Make the declared clients those of the settings, all in one change."""
         now_s = self._clock.now_s()
         seeds = [load_seed(seed, settings.roles, now_s=now_s) for seed in settings.clients]

@@ -30,7 +30,7 @@ class Engine(Protocol):
         """Inside a change: tell the other processes, when it is done, that they should look again."""
         ...
 
-    def listen(self, heard: Callable[[], None]) -> None:
+    def listen(self, heard: Callable[[], object]) -> None:
         """Call `heard`, in whatever thread, after another process has announced a change."""
         ...
 

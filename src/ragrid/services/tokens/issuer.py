@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 
 from ragrid.errors import StateError
-from ragrid.identity.claims import Claims
+from ragrid.identity.revocations import Revoked
 from ragrid.identity.verify import InvalidTokenError, TokenVerifier, signed_members
 from ragrid.services.tokens.assertion import read_assertion
 from ragrid.services.tokens.bearer import Bearer, bearer_of_client
-from ragrid.services.tokens.clientele import Clientele, Revoked
+from ragrid.services.tokens.clientele import Clientele
 from ragrid.services.tokens.clients import Client, is_secret_of
 from ragrid.services.tokens.grants import (
     OWN_AUDIENCE,
@@ -81,10 +81,10 @@ class Issuer:
         """Return another word after every change of keys or revocations, and after every start."""
         return f"{self._life}-{self.keys.published.revision}-{self.clientele.revision}"
 
-    def verifier(self) -> "RevocationVerifier":
+    def verifier(self) -> TokenVerifier:
         """Return a verifier for calls to this service itself; it follows every rotation and revocation."""
         trust = TokenTrust(issuer=self._settings.issuer, audience=OWN_AUDIENCE, jwks_file=self._settings.data_directory)
-        return RevocationVerifier(TokenVerifier(trust, self.keys.published, self._clock), self)
+        return TokenVerifier(trust, self.keys.published, self._clock, revocations=self.clientele)
 
     def authenticate(self, credentials: Credentials) -> Client:
         """Return the client with these credentials; raises OAuthError (401, or 429 while its failures are paused)."""
@@ -201,8 +201,14 @@ class Issuer:
         """Return up to `limit` lines of the audit log, oldest first."""
         return self._store.audit_lines(wanted, limit)
 
+    def follow(self) -> None:
+        """Look at what other replicas have changed: keys and revocations."""
+        self.keys.follow()
+        self.clientele.follow()
+
     def tend(self) -> None:
-        """Do what time asks for: rotate keys, forget revocations that are over."""
+        """Do what time asks for: rotate keys, forget revocations that are over; and what `follow` does."""
+        self.follow()
         self.clientele.tend()
         self.keys.tend()
 
@@ -249,23 +255,3 @@ class Issuer:
             token_id=members["jti"], subject=members["sub"], client_id=members["client_id"], issued_s=members["iat"]
         )
         return None if is_revoked else members
-
-
-class RevocationVerifier:
-    """Verifies tokens for this service itself; unlike the others it knows at once what was revoked."""
-
-    def __init__(self, inner: TokenVerifier, issuer: Issuer) -> None:
-        self._inner = inner
-        self._issuer = issuer
-
-    def verify(self, token: str) -> Claims:
-        """Return what `token` says of its bearer; raises InvalidTokenError, also for a revoked token."""
-        claims = self._inner.verify(token)
-        if self._issuer.revoked.covers(
-            token_id=claims.token_id,
-            subject=claims.subject,
-            client_id=claims.client_id,
-            issued_s=claims.issued_at_s,
-        ):
-            raise InvalidTokenError("token was revoked; ask for a fresh one")
-        return claims

@@ -60,7 +60,7 @@ class SqliteEngine:
     def announce(self) -> None:
         """Do nothing: the file belongs to this process alone."""
 
-    def listen(self, heard: Callable[[], None]) -> None:
+    def listen(self, heard: Callable[[], object]) -> None:
         """Do nothing: there is nobody to listen to."""
 
     def scrub(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ragrid.errors import MissingError, StateError
 from ragrid.services.tokens.clients import Client
 from ragrid.services.tokens.engine import Binding, Engine
 from ragrid.services.tokens.keyring import KeyPair, StoredKey
@@ -60,7 +61,7 @@ class Store:
         """Make the block one durable change that runs alone among all replicas; see `Engine.change`."""
         return self._engine.change()
 
-    def listen(self, heard: Callable[[], None]) -> None:
+    def listen(self, heard: Callable[[], object]) -> None:
         """Call `heard`, in whatever thread, after another replica has changed keys or revocations."""
         self._engine.listen(heard)
 
@@ -225,6 +226,22 @@ def upsert(table: str, columns: Sequence[str]) -> str:
 def open_store(directory: Path) -> Store:
     """Open the store in `directory`; raises StateError naming the file when it holds something else."""
     return Store(open_file(directory))
+
+
+def open_shared_store(url_file: Path) -> Store:
+    """Open the database whose address `url_file` holds; several processes may.
+
+    Raises StateError for an address that is wrong, UnreachableError for a server that does not answer.
+    """
+    try:
+        from ragrid.services.tokens.postgresql_engine import open_database  # noqa: PLC0415 - only these grids need asyncpg
+    except ImportError as error:
+        raise MissingError(f"store postgresql: {error}; run `pip install 'ragrid[postgres]'`") from error
+    try:
+        url = url_file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise StateError(f"{url_file}: {error.strerror}; wanted the address of a database") from error
+    return Store(open_database(url))
 
 
 def _client(row: tuple[Any, ...]) -> Client:
