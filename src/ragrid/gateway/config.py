@@ -31,12 +31,14 @@ class Limits:
 class EdgeService:
     """One service behind the edge; `name` is a key of `routes.POLICY`.
 
-    `hash` sends the same caller with the same `X-Session-Id` to the same instance.
+    `hash` sends the same caller with the same `X-Session-Id` to the same instance. An instance that joins others takes
+    `slow_start_s` to get its full share; 0: it has it at once.
     """
 
     name: str
     balance: Literal["least_conn", "round_robin", "hash"] = "least_conn"
     limits: Limits = field(default_factory=Limits)
+    slow_start_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +96,6 @@ class GatewayConfig:
     user: str | None = None
     patience: Patience = field(default_factory=Patience)
     health: HealthChecks = field(default_factory=HealthChecks)
-    #: How long an instance that joins others takes to get its full share.
-    slow_start_s: float = 10.0
     #: Without a word from the controller (which speaks every 2 s) for so long, routes that need `…:admin` close.
     state_age_limit_s: float = 60.0
     modules_directory: Path = Path("/usr/lib/nginx/modules")

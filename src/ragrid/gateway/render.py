@@ -50,7 +50,6 @@ def render_nginx(config: GatewayConfig) -> dict[str, bytes]:
 def _policy_table(config: GatewayConfig) -> dict[str, Any]:
     return {
         "issuer": config.issuer,
-        "slow_start_s": config.slow_start_s,
         "state_age_limit_s": config.state_age_limit_s,
         "state_file": str(config.state_file),
         "places": {
@@ -70,6 +69,7 @@ def _service_table(service: EdgeService) -> dict[str, Any]:
         "name": service.name,
         "balance": service.balance,
         "limits": _limits_table(service.limits),
+        "slow_start_s": service.slow_start_s,
         "health_path": policy.health_path,
         "routes": [_route_table(service.name, route) for route in policy.routes],
     }

@@ -99,6 +99,7 @@ RequestCount = Annotated[int, whole_number("requests", 1, 1_000_000, "the defaul
 TokenCount = Annotated[
     int, whole_number("tokens", 16, 10_000_000, "write the longest prompt and answer together, in tokens")
 ]
+Weight = Annotated[int, whole_number("weight", 1, 1000, "1 is usual; 2 gets twice as much")]
 TokenQuota = Annotated[
     int, whole_number("tokens", 1, 1_000_000_000, "write how many tokens a caller may use in a minute")
 ]

@@ -151,6 +151,19 @@ def memory_can_be_shared(grid: Grid) -> Iterator[Conflict]:
         )
 
 
+def weights_are_of_its_hosts(grid: Grid) -> Iterator[Conflict]:
+    """A weight is given to a host that runs the service."""
+    services = grid.services
+    for name, service in (("chromadb", services.chromadb), ("memory", services.memory), ("rag", services.rag)):
+        if service is None:
+            continue
+        on: Path = ("services", name, "on")
+        for host in (host for host in service.weights if host not in service.on):
+            wanted = f"one of the hosts that run it: {alternatives(service.on)}"
+            advice = f"delete it, or add it to `{written(on)}`"
+            yield Conflict(("services", name, "weights", host), shown(host), wanted, advice, (on,))
+
+
 def rag_has_what_it_needs(grid: Grid) -> Iterator[Conflict]:
     """The rag service has its vector store, embedder and generator; its passages move on."""
     rag, here = grid.services.rag, ("services", "rag")
@@ -304,6 +317,7 @@ RULES: tuple[Callable[[Grid], Iterator[Conflict]], ...] = (
     addresses_are_in_their_networks,
     tokens_end_before_their_key,
     memory_can_be_shared,
+    weights_are_of_its_hosts,
     rag_has_what_it_needs,
     generator_is_served,
     vllm_has_one_source,

@@ -15,6 +15,11 @@ _BALANCE = (
     "How the gateway chooses an instance: the one with the fewest requests, each in turn, or always the same one for a "
     "caller and its `X-Session-Id` (`hash`, which keeps a language model's cache of a session warm)."
 )
+_WEIGHTS = (
+    "How much of the requests the instance on a host gets, against the others: `{sark: 2, clu: 1}` gives sark two "
+    "thirds. A host that is not named has 1."
+)
+_SLOW_START = "How long an instance that joins others takes to get its full share; `1ms`: at once."
 
 
 class Limits(Section):
@@ -42,6 +47,8 @@ class Chromadb(Section):
     )
     port: kinds.Port = Field(default=8001, description="Private port.")
     balance: Balance = Field(default="least_conn", description=_BALANCE)
+    weights: dict[kinds.HostName, kinds.Weight] = Field(default_factory=dict, description=_WEIGHTS)
+    slow_start: kinds.Duration = Field(default=Duration.parse("10s"), description=_SLOW_START)
     limits: Limits = Field(default_factory=Limits, description="What one caller may ask of it.")
 
 
@@ -53,6 +60,8 @@ class Memory(Section):
     )
     port: kinds.Port = Field(default=3000, description="Private port.")
     balance: Balance = Field(default="least_conn", description=_BALANCE)
+    weights: dict[kinds.HostName, kinds.Weight] = Field(default_factory=dict, description=_WEIGHTS)
+    slow_start: kinds.Duration = Field(default=Duration.parse("10s"), description=_SLOW_START)
     limits: Limits = Field(default_factory=Limits, description="What one caller may ask of it.")
     store: Literal["sqlite", "postgresql"] = Field(
         default="sqlite", description="`sqlite` for one host; `postgresql` is needed for several."
@@ -99,6 +108,8 @@ class Rag(Section):
     )
     port: kinds.Port = Field(default=3010, description="Private port.")
     balance: Balance = Field(default="least_conn", description=_BALANCE)
+    weights: dict[kinds.HostName, kinds.Weight] = Field(default_factory=dict, description=_WEIGHTS)
+    slow_start: kinds.Duration = Field(default=Duration.parse("10s"), description=_SLOW_START)
     limits: Limits = Field(default_factory=Limits, description="What one caller may ask of it.")
     embedder: Embedder = Field(default_factory=Embedder, description="What turns text into vectors.")
     generator: Generator = Field(default_factory=Generator, description="What turns passages into an answer.")
@@ -113,6 +124,7 @@ class Vllm(Section):
 
     port: kinds.Port = Field(default=8000, description="Private port.")
     balance: Balance = Field(default="least_conn", description=_BALANCE)
+    slow_start: kinds.Duration = Field(default=Duration.parse("10s"), description=_SLOW_START)
     limits: ModelLimits = Field(default_factory=ModelLimits, description="What one caller may ask of it.")
     model: kinds.Line | None = Field(default=None, description="Model to run: a name on a hub, or a folder.")
     served_name: kinds.Line | None = Field(

@@ -118,13 +118,21 @@ def test_a_session_of_a_dead_instance_is_served_by_another(
 
 @pytest.mark.parametrize("balance", ["round_robin", "least_conn"])
 def test_an_instance_that_joins_starts_slowly(edges: Any, endpoint: Any, three: dict[str, int], balance: Any) -> None:
-    edge = edges(services=(EdgeService(name="memory", balance=balance),), slow_start_s=3600.0, workers=1)
+    edge = edges(services=(EdgeService(name="memory", balance=balance, slow_start_s=3600.0),), workers=1)
     bearer = edge.signer.bearer()
     edge.push({"memory": [endpoint(three["a"]), endpoint(three["b"])]})
     assert set(_ask(edge, bearer, 20)) == {"a", "b"}
     edge.push({"memory": [endpoint(port) for port in three.values()]})
     got = _ask(edge, bearer, 400)
     assert 0 < got["c"] <= 0.1 * got.total(), got  # a tenth of its weight is a 21st of all
+
+
+def test_with_no_slow_start_it_has_its_share_at_once(edges: Any, endpoint: Any, three: dict[str, int]) -> None:
+    service = EdgeService(name="memory", balance="round_robin", slow_start_s=0.0)
+    edge = edges(services=(service, EdgeService(name="rag", slow_start_s=3600.0)), workers=1)
+    edge.push({"memory": [endpoint(three["a"])]})
+    edge.push({"memory": [endpoint(three["a"]), endpoint(three["b"], weight=3)]})
+    assert _ask(edge, edge.signer.bearer(), 40) == {"a": 10, "b": 30}
 
 
 def test_a_stream_ends_whole_on_an_instance_that_drains(

@@ -150,8 +150,8 @@ def test_an_instance_that_says_nothing_is_passed_over_before_it_counts_as_dead(
 ) -> None:
     """And when it goes on it has its whole share at once: it was busy, not new."""
     patient = HealthChecks(suspect_s=0.1, timeout_s=60)
-    service = EdgeService(name="memory", balance="round_robin")
-    edge = edges(services=(service,), health=patient, slow_start_s=3600.0, workers=1)
+    service = EdgeService(name="memory", balance="round_robin", slow_start_s=3600.0)
+    edge = edges(services=(service,), health=patient, workers=1)
     hangs, works = processes(ports(1)[0]), backends("works")
     edge.push({"memory": [endpoint(hangs.port), endpoint(works.port)]})
     hangs.process.send_signal(signal.SIGSTOP)

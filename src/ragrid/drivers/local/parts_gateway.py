@@ -49,7 +49,12 @@ def gateway_config(site: Site) -> GatewayConfig:
     """Return what the edge of this grid is rendered from."""
     gateway, secrets = site.grid.gateway, site.secrets
     services = (
-        EdgeService(name=name, balance=service.balance, limits=_limits(service.limits))
+        EdgeService(
+            name=name,
+            balance=service.balance,
+            limits=_limits(service.limits),
+            slow_start_s=service.slow_start.seconds,
+        )
         for name, service in site.grid.services.named()
     )
     return GatewayConfig(

@@ -58,11 +58,14 @@ def watched_instances(site: Site) -> Iterator[WatchedInstance]:
     if site.runs(site.grid.auth.on):
         yield _watched(site, "tokens", site.grid.auth.port, site.version, ready)
     if services.chromadb and site.runs(services.chromadb.on):
-        yield _watched(site, "chromadb", services.chromadb.port, CHROMADB_VERSION, Check(kind="chroma"))
+        instance = _watched(site, "chromadb", services.chromadb.port, CHROMADB_VERSION, Check(kind="chroma"))
+        yield replace(instance, weight=services.chromadb.weights.get(site.host, 1))
     if services.memory and site.runs(services.memory.on):
-        yield _watched(site, "memory", services.memory.port, site.version, ready)
+        instance = _watched(site, "memory", services.memory.port, site.version, ready)
+        yield replace(instance, weight=services.memory.weights.get(site.host, 1))
     if services.rag and site.runs(services.rag.on):
-        yield _watched(site, "rag", services.rag.port, site.version, ready)
+        instance = _watched(site, "rag", services.rag.port, site.version, ready)
+        yield replace(instance, weight=services.rag.weights.get(site.host, 1))
     if services.vllm and services.vllm.model and site.runs(services.vllm.on):
         check = Check(kind="completion", model=services.vllm.served_model, timeout_s=10.0)
         # A model is read for minutes, and a restart costs every answer under way.

@@ -20,14 +20,13 @@ local MOST_RETRIES = 2
 -- "No live upstream": nginx answers 502. (ngx.ERROR would make it 500.)
 local NGX_BUSY = -3
 
-local slow_start_s
 local pools = {}    -- service -> {endpoints = all, up =, available = to choose from, by_address = the same by address, ring =}
 local balances = {} -- service -> "least_conn" | "round_robin" | "hash"
+local ramps = {}    -- service -> seconds that an instance which joins others takes to get its full share
 
-function _M.load(services, slow_start)
-    slow_start_s = slow_start
+function _M.load(services)
     for name, service in pairs(services) do
-        balances[name] = service.balance
+        balances[name], ramps[name] = service.balance, service.slow_start_s
     end
 end
 
@@ -70,13 +69,13 @@ local function by_address(endpoints)
 end
 
 -- What a new reading of the same instances must not forget: whose turn it is, and who has just joined.
-local function carry_over(up, before)
+local function carry_over(up, before, ramp_s)
     for _, endpoint in ipairs(up) do
         local old = before and before[endpoint.address]
         if old then
-            endpoint.credit, endpoint.joined_at = old.credit, old.joined_at
-        elseif before and next(before) then
-            endpoint.joined_at = ngx.now()
+            endpoint.credit, endpoint.joined_at, endpoint.ramp_s = old.credit, old.joined_at, old.ramp_s
+        elseif before and next(before) and ramp_s > 0 then
+            endpoint.joined_at, endpoint.ramp_s = ngx.now(), ramp_s
         end
     end
 end
@@ -88,7 +87,7 @@ function _M.update(view)
     for name, service in pairs(view.services) do
         local before = old[name]
         local up = those(staying(service.endpoints), health.is_up)
-        carry_over(up, before and before.up)
+        carry_over(up, before and before.up, ramps[name] or 0)
         local available = those(up, is_not_suspect)
         pools[name] = {
             endpoints = service.endpoints,
@@ -114,7 +113,7 @@ local function weight_of(endpoint)
     if not joined_at then
         return endpoint.weight
     end
-    local share = (ngx.now() - joined_at) / slow_start_s
+    local share = (ngx.now() - joined_at) / endpoint.ramp_s
     if share >= 1 then
         endpoint.joined_at = nil
         return endpoint.weight
