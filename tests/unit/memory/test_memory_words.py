@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragrid.services.memory.changes import merge
 from ragrid.services.memory.cursor import CursorError, decode_cursor, encode_cursor
+from ragrid.services.memory.deciding import merge
 from ragrid.services.memory.ids import IdSource, uuid7
 from ragrid.services.memory.words import WORD_LIMIT, match_expression, words_of
 

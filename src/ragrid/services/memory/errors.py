@@ -41,12 +41,25 @@ class VersionError(ConflictError):
         self.current_version = current_version
 
 
+class PreconditionRequiredError(RagridError):
+    """The namespace takes a change only with a precondition."""
+
+
+class QuotaError(RagridError):
+    """The change would grow its namespace beyond a quota; `name` is the setting and `limit` its value."""
+
+    def __init__(self, message: str, name: str, limit: int) -> None:
+        super().__init__(message)
+        self.name = name
+        self.limit = limit
+
+
 class KeyReusedError(ConflictError):
     """An idempotency key came again with another request."""
 
 
 class ReplayGoneError(ConflictError):
-    """An idempotency key came again, and the memory that it made has expired since."""
+    """An idempotency key came again, and what it made has expired or was purged since."""
 
 
 class StoreBusyError(UnreachableError):

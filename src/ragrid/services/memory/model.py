@@ -4,6 +4,7 @@ Limits are exact and counted as the names say: characters for short strings, UTF
 """
 
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -16,11 +17,14 @@ METADATA_BYTES = 16 * 1024
 #: Largest body of a request that carries one memory: content and data fully escaped, and the rest.
 BODY_BYTES = 512 * 1024
 TAGS = 32
+#: Memories that one may name in `supersedes`.
+SUPERSEDES = 32
 #: Longest life that can be asked for with `ttl_seconds`: ten years.
 TTL_S = 315_360_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_encode_sorted = msgspec.json.Encoder(order="deterministic").encode
 
 Type = Literal["semantic", "episodic", "procedural", "working", "custom"]
 Reference = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -28,6 +32,7 @@ Tag = Annotated[str, Meta(min_length=1, max_length=64)]
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Scalar = str | int | float | bool | None
 Moment = Annotated[datetime, Meta(tz=True)]
+MemoryId = Annotated[str, Meta(pattern=r"^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}$")]
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,13 +57,17 @@ class MemoryInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     source: Source | None = None
     valid_from: Moment | None = None
     valid_to: Moment | None = None
+    supersedes: Annotated[tuple[MemoryId, ...], Meta(max_length=SUPERSEDES)] = ()
     pinned: bool = False
     expires_at: Moment | None = None
     ttl_seconds: Annotated[int, Meta(ge=1, le=TTL_S)] | None = None
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of a memory as it is stored and sent; its JSON is rendered once, when it is written."""
+    """One version of a memory as it is stored and sent; its JSON is rendered once, when it is written.
+
+    Members with a default came after the first release: documents from before lack them.
+    """
 
     id: str
     namespace: str
@@ -74,6 +83,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     source: Source | None
     valid_from: datetime | None
     valid_to: datetime | None
+    supersedes: tuple[str, ...] = ()
+    superseded_by: str | None = None
     pinned: bool
     expires_at: datetime | None
     version: int
@@ -97,6 +108,12 @@ def moment(at_us: int) -> datetime:
 def microseconds(at: datetime) -> int:
     """Return a time as microseconds since the Unix epoch, exactly."""
     return (at - _EPOCH) // _MICROSECOND
+
+
+def fingerprint_of(one: MemoryInput | Memory) -> bytes:
+    """Return what two memories share that say the same: content and data, of one type, user and agent."""
+    said = (one.content, one.data, one.type, one.user_id, one.agent_id)
+    return blake2b(_encode_sorted(said), digest_size=16).digest()
 
 
 def searchable(memory: Memory) -> tuple[str, str, str]:

@@ -65,8 +65,8 @@ _FILTERS = (
 )
 
 _READ = (*NAMESPACE_PROBLEMS, "invalid-id", "memory-not-found")
-_WRITE = (*NAMESPACE_PROBLEMS, *WRITE_PROBLEMS)
-_CHANGE = (*_WRITE, "invalid-id", "invalid-precondition", "version-conflict")
+_WRITE = (*NAMESPACE_PROBLEMS, *WRITE_PROBLEMS, "quota-exceeded")
+_CHANGE = (*_WRITE, "invalid-id", "invalid-precondition", "version-conflict", "precondition-required")
 _MADE = ("etag", "location")
 
 

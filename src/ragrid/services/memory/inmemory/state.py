@@ -2,57 +2,90 @@
 
 import msgspec
 
-from ragrid.services.memory.changes import Idempotency, Scope, Stored, Version, is_visible
+from ragrid.services.memory.changes import Scope, Stored, Version, is_visible
+from ragrid.services.memory.feed.watch import Watches
 from ragrid.services.memory.filters.evaluate import meets
+from ragrid.services.memory.ground import Remembered, room_after
 from ragrid.services.memory.model import Memory
-from ragrid.services.memory.protocol.memories import Event, Filter, Written
+from ragrid.services.memory.namespaces import EMPTY, Room
+from ragrid.services.memory.protocol.memories import Event, Filter
 
 Key = tuple[Scope, str]
 
 
 class Row(msgspec.Struct, frozen=True):
-    """The current version of one id; `memory` is None once it is deleted."""
+    """The current version of one id; `memory` is None once it has ended."""
 
     stored: Stored
     memory: Memory | None
+    fingerprint: bytes | None
 
 
-class Remembered(msgspec.Struct, frozen=True):
-    """What an idempotency key led to."""
+class Request(msgspec.Struct, frozen=True):
+    """What an idempotency key led to, and until when it is remembered."""
 
-    idempotency: Idempotency
-    key: Key
-    result: Written
+    scope: Scope
+    known: Remembered
     expires_us: int
 
 
 class State:
-    """The dictionaries that all facets of one store share."""
+    """The dictionaries that all facets of one store share; the Ground of their decisions."""
 
     def __init__(self) -> None:
         self.rows: dict[Key, Row] = {}
         self.events: dict[Key, list[Event]] = {}
-        self.requests: dict[tuple[str, str, str], Remembered] = {}
+        self.requests: dict[tuple[str, str, str], Request] = {}
+        self.rooms: dict[Scope, Room] = {}
         self.seq = 0
+        self.waiting = Watches()
 
-    def apply(self, key: Key, version: Version) -> None:
-        """Make `version` the current one and add it to the history; an expiry erases the contents there."""
+    def apply(self, scope: Scope, version: Version) -> None:
+        """Make `version` the current one and add it to the history."""
+        key = (scope, version.id)
         self.seq = version.seq
+        self.rooms[scope] = room_after(self.room(scope), [version])
         events = self.events.setdefault(key, [])
-        if version.op == "expire":
+        if version.is_erasing:
             events[:] = [msgspec.structs.replace(event, doc=None) for event in events]
         doc = version.doc or None
         events.append(Event(version.seq, version.version, version.op, version.actor, version.at_us, doc))
-        stored = Stored(
-            position=version.position,
-            version=version.version,
-            doc=version.doc,
-            created_us=version.created_us,
-            created_by=version.created_by,
-            expires_us=version.expires_us,
-            is_deleted=version.memory is None,
-        )
-        self.rows[key] = Row(stored, version.memory)
+        self.rows[key] = Row(version.stored, version.memory, version.fingerprint)
+        self.waiting.changed((scope,))
+
+    def stored(self, scope: Scope, memory_id: str) -> Stored | None:
+        """See Ground."""
+        row = self.rows.get((scope, memory_id))
+        return None if row is None else row.stored
+
+    def document(self, scope: Scope, memory_id: str, version: int) -> bytes | None:
+        """See Ground."""
+        events = self.events.get((scope, memory_id), [])
+        return next((event.doc for event in events if event.version == version), None)
+
+    def twin(self, scope: Scope, fingerprint: bytes, now_us: int) -> str | None:
+        """See Ground."""
+        seen = [
+            (row.stored.position, memory_id)
+            for (owner, memory_id), row in self.rows.items()
+            if owner == scope
+            and row.fingerprint == fingerprint
+            and is_visible(row.stored, now_us)
+            and row.stored.superseded_by is None
+        ]
+        return max(seen)[1] if seen else None
+
+    def room(self, scope: Scope) -> Room:
+        """See Ground."""
+        return self.rooms.get(scope, EMPTY)
+
+    def remembered(self, scope: Scope, actor: str, key: str, now_us: int) -> Remembered | None:
+        """See Ground."""
+        request = self.requests.get((scope.tenant, actor, key))
+        if request is None or request.expires_us <= now_us:
+            return None
+        doc = self.document(request.scope, request.known.id, request.known.version)
+        return msgspec.structs.replace(request.known, doc=doc)
 
     def matching(self, scope: Scope, wanted: Filter, now_us: int) -> list[Row]:
         """Return what `scope` may see now and `wanted` lets through."""

@@ -1,8 +1,9 @@
 """Sweeping and counting, in dictionaries."""
 
-from ragrid.services.memory.changes import expire, is_expired
+from ragrid.services.memory.changes import is_expired
 from ragrid.services.memory.inmemory.state import State
 from ragrid.services.memory.protocol.upkeep import Stats
+from ragrid.services.memory.versions import expired
 
 
 class InMemoryUpkeep(State):
@@ -10,14 +11,14 @@ class InMemoryUpkeep(State):
 
     async def sweep(self, *, now_us: int, limit: int) -> int:
         """See Upkeep."""
-        expired = [(key, row.stored) for key, row in self.rows.items() if is_expired(row.stored, now_us)]
-        expired.sort(key=lambda one: one[1].expires_us or 0)
-        for key, stored in expired[:limit]:
-            self.apply(key, expire(stored, key[1], seq=self.seq + 1, at_us=now_us))
+        ended = [(key, row.stored) for key, row in self.rows.items() if is_expired(row.stored, now_us)]
+        ended.sort(key=lambda one: one[1].expires_us or 0)
+        for key, stored in ended[:limit]:
+            self.apply(key[0], expired(stored, key[1], seq=self.seq + 1, at_us=now_us))
         old = [name for name, one in self.requests.items() if one.expires_us <= now_us]
         for name in old[:limit]:
             del self.requests[name]
-        return len(expired[:limit])
+        return len(ended[:limit])
 
     async def probe(self) -> None:
         """See Upkeep."""

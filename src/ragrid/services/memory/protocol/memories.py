@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from ragrid.services.memory.changes import Change, Create, Scope, Version
+from ragrid.services.memory.changes import Change, Scope
 from ragrid.services.memory.filters.model import Condition
 
 #: How long an idempotency key is remembered: 24 hours.
@@ -23,7 +23,7 @@ class Read(msgspec.Struct, frozen=True):
 
 
 class Written(msgspec.Struct, frozen=True):
-    """What a change left behind; `doc` is empty after a delete. `is_new` tells a create from an update."""
+    """What a change left behind; `doc` is empty after an end. `is_new`: there was no such memory before."""
 
     id: str
     version: int
@@ -71,8 +71,7 @@ class Memories(Protocol):
     async def change(self, change: Change) -> Written:
         """Carry out one change and return once it is durable.
 
-        Raises InvalidMemoryError, NotFoundError, VersionError, KeyReusedError, ReplayGoneError, StoreBusyError or
-        StoreFullError.
+        Raises what `decide` does (deciding.py), StoreBusyError or StoreFullError.
         """
         ...
 
@@ -88,14 +87,3 @@ class Memories(Protocol):
     ) -> tuple[Event, ...] | None:
         """Return up to `limit` events with `seq` under `before`, newest first; None when nothing may be seen."""
         ...
-
-
-def is_replay_of(create: Create, fingerprint: bytes) -> bool:
-    """Tell whether the request stored under an idempotency key was this very request."""
-    return create.idempotency is not None and create.idempotency.fingerprint == fingerprint
-
-
-def written(versions: tuple[Version, ...]) -> Written:
-    """Return what the last of `versions` says to the caller."""
-    last = versions[-1]
-    return Written(last.id, last.version, last.doc, last.op == "create")

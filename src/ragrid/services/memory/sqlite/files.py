@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import msgspec
 
 from ragrid.errors import RagridError, StateError
+from ragrid.services.memory.model import Memory, fingerprint_of
 from ragrid.services.memory.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from ragrid.system.files import PRIVATE, sync_directory
 
@@ -104,12 +106,17 @@ def _check(database: apsw.Connection, path: Path) -> None:
 
 
 def _migrate(database: apsw.Connection) -> None:
+    database.create_scalar_function("fingerprint_of_document", _fingerprint, 1, deterministic=True)
     done = database.pragma("user_version")
     for number, statements in enumerate(MIGRATIONS[done:], start=done + 1):
         with database:
             database.execute(statements)
             database.execute(f"PRAGMA user_version = {number}")
         logger.info("store migrated", extra={"schema": number})
+
+
+def _fingerprint(*documents: Any) -> bytes:
+    return fingerprint_of(msgspec.json.decode(documents[0], type=Memory))
 
 
 def _damaged(path: Path, found: str) -> StateError:

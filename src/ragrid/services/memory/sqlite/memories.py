@@ -2,7 +2,7 @@
 
 import apsw
 
-from ragrid.services.memory.changes import Change, Delete, Scope
+from ragrid.services.memory.changes import Change, Delete, Purge, Scope
 from ragrid.services.memory.protocol.memories import Event, Filter, Page, Read, Written
 from ragrid.services.memory.sqlite.connections import Connections, broken
 from ragrid.services.memory.sqlite.files import fetch
@@ -27,7 +27,7 @@ class SqliteMemories(Connections):
     async def change(self, change: Change) -> Written:
         """See Memories."""
         result: Written = await self.writer.submit(
-            lambda transaction: carry_out(transaction, change), makes_room=isinstance(change, Delete)
+            lambda transaction: carry_out(transaction, change), makes_room=isinstance(change, Delete | Purge)
         )
         return result
 
@@ -50,7 +50,7 @@ class SqliteMemories(Connections):
             number = self.number(reader, scope)
             with reader:  # both statements see the same moment
                 last = [] if number is None else fetch(reader, LAST_STATE, (number, memory_id))
-                if number is None or not last or has_expired(*last[0], now_us=now_us):
+                if number is None or not last or has_ended(*last[0], now_us=now_us):
                     return None
                 rows = fetch(reader, *history_statement(number, memory_id, limit=limit, before=before))
             return tuple(Event(*row) for row in rows)
@@ -58,6 +58,6 @@ class SqliteMemories(Connections):
         return await self.in_pool(work)
 
 
-def has_expired(expires_us: int | None, last_op: str, *, now_us: int) -> bool:
-    """Tell whether a memory's time is over, be it swept or not."""
-    return last_op == "expire" or (expires_us is not None and expires_us <= now_us)
+def has_ended(expires_us: int | None, is_erased: int, *, now_us: int) -> bool:
+    """Tell whether nothing may be seen of a memory any more, be it swept or not."""
+    return bool(is_erased) or (expires_us is not None and expires_us <= now_us)

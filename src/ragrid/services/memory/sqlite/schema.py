@@ -136,6 +136,58 @@ CREATE INDEX job_tenant ON job (tenant);
 CREATE INDEX job_open ON job (id) WHERE is_ended = 0;
 """
 
+_NAMESPACES_AND_TWINS = """
+ALTER TABLE namespace ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE namespace ADD COLUMN updated_us INTEGER;
+ALTER TABLE namespace ADD COLUMN updated_by TEXT;
+ALTER TABLE namespace ADD COLUMN rows INTEGER NOT NULL DEFAULT 0;       -- live memories
+ALTER TABLE namespace ADD COLUMN size_bytes INTEGER NOT NULL DEFAULT 0; -- of their documents
+ALTER TABLE namespace ADD COLUMN is_gone INTEGER NOT NULL DEFAULT 0;    -- deleted: what is in it is being erased
+CREATE INDEX namespace_gone ON namespace (id) WHERE is_gone = 1;
+UPDATE namespace SET
+  rows = (SELECT count(*) FROM memory AS m WHERE m.namespace = namespace.id AND m.is_deleted = 0),
+  size_bytes = (
+    SELECT coalesce(sum(length(m.doc)), 0) FROM memory AS m WHERE m.namespace = namespace.id AND m.is_deleted = 0
+  );
+
+-- Made anew, so that the document stays the last column.
+CREATE TABLE memory_new (
+  position      INTEGER PRIMARY KEY,  -- the seq at which it was made: the order of lists
+  namespace     INTEGER NOT NULL REFERENCES namespace (id),
+  id            TEXT NOT NULL,
+  version       INTEGER NOT NULL,
+  seq           INTEGER NOT NULL,
+  type          TEXT,
+  user_id       TEXT,
+  agent_id      TEXT,
+  session_id    TEXT,
+  created_us    INTEGER NOT NULL,
+  created_by    TEXT NOT NULL,
+  expires_us    INTEGER,
+  is_deleted    INTEGER NOT NULL,
+  is_erased     INTEGER NOT NULL,  -- nothing is left of it in memory_event either
+  superseded_by TEXT,
+  fingerprint   BLOB,              -- what memories that say the same share
+  doc           BLOB NOT NULL      -- last: rows are filtered without reading it
+) STRICT;
+INSERT INTO memory_new
+SELECT m.position, m.namespace, m.id, m.version, m.seq, m.type, m.user_id, m.agent_id, m.session_id, m.created_us,
+  m.created_by, m.expires_us, m.is_deleted, m.is_deleted = 1 AND e.op = 'expire', NULL,
+  CASE m.is_deleted WHEN 0 THEN fingerprint_of_document(m.doc) END, m.doc
+FROM memory AS m JOIN memory_event AS e ON e.seq = m.seq;
+DROP TABLE memory;
+ALTER TABLE memory_new RENAME TO memory;
+CREATE UNIQUE INDEX memory_key ON memory (namespace, id);
+CREATE INDEX memory_live ON memory (namespace) WHERE is_deleted = 0;
+CREATE INDEX memory_user ON memory (namespace, user_id) WHERE is_deleted = 0 AND user_id IS NOT NULL;
+CREATE INDEX memory_agent ON memory (namespace, agent_id) WHERE is_deleted = 0 AND agent_id IS NOT NULL;
+CREATE INDEX memory_session ON memory (namespace, session_id) WHERE is_deleted = 0 AND session_id IS NOT NULL;
+CREATE INDEX memory_expiry ON memory (expires_us) WHERE expires_us IS NOT NULL;
+CREATE INDEX memory_twin ON memory (namespace, fingerprint) WHERE is_deleted = 0;
+
+ALTER TABLE idempotency ADD COLUMN is_new INTEGER NOT NULL DEFAULT 1;
+"""
+
 #: Each is run once, in order, in one transaction of its own together with the new user_version. Never edit one that
 #: was released: add another.
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SESSIONS_FEED_JOBS)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SESSIONS_FEED_JOBS, _NAMESPACES_AND_TWINS)

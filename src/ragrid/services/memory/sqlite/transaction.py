@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import apsw
+import msgspec
 
 from ragrid.services.memory.changes import Scope
+from ragrid.services.memory.namespaces import EMPTY, NamespaceSettings, Room
 from ragrid.services.memory.sqlite.files import fetch
 
 NAMESPACE = "SELECT id FROM namespace WHERE tenant = ? AND name = ?"
@@ -16,6 +18,9 @@ NAMESPACE = "SELECT id FROM namespace WHERE tenant = ? AND name = ?"
 NAMESPACES_KEPT = 10_000
 #: What deletes and sweeps may use of a store that is full to its limit: these pages of 4 KiB, or a twentieth.
 RESERVE_PAGES = 256
+
+
+_decode_settings = msgspec.json.Decoder(NamespaceSettings).decode
 
 
 class _Counters(NamedTuple):
@@ -42,7 +47,12 @@ class Transaction:
         )
         self._has_reserve = True
         self._namespaces: dict[Scope, int] = {}
-        self._new_namespaces: list[Scope] = []
+        self._rooms: dict[int, Room] = {}
+        self._changed_rooms: set[int] = set()
+        #: Numbers of the namespaces whose memories this transaction has changed.
+        self.changed: set[int] = set()
+        self._committed_changes: set[Scope] = set()
+        self._scopes: dict[int, Scope] = {}
 
     @property
     def committed_rows(self) -> int:
@@ -52,6 +62,8 @@ class Transaction:
     def begin(self) -> None:
         """Take the write lock."""
         self._limit(has_reserve=False)
+        if max(len(self._namespaces), len(self._rooms)) >= NAMESPACES_KEPT:
+            self.forget_namespaces()
         self.run("BEGIN IMMEDIATE")
 
     def open_reserve(self) -> None:
@@ -63,18 +75,29 @@ class Transaction:
         if self.seq != self._committed.seq:
             self.run("UPDATE counter SET value = ? WHERE name = 'seq'", (self.seq,))
             self.run("UPDATE counter SET value = ? WHERE name = 'rows'", (self.rows,))
+        changed = {self._scope(number) for number in self.changed}
+        for number in self._changed_rooms:
+            room = self._rooms[number]
+            self.run("UPDATE namespace SET rows = ?, size_bytes = ? WHERE id = ?", (room.rows, room.size_bytes, number))
+        self._changed_rooms.clear()
         self.run("COMMIT")
         self._committed = _Counters(self.seq, self.rows)
-        self._new_namespaces.clear()
+        self._committed_changes |= changed
+        self.changed.clear()
+
+    def take_changed(self) -> frozenset[Scope]:
+        """Return the namespaces that commits have changed since the last call."""
+        changed = frozenset(self._committed_changes)
+        self._committed_changes.clear()
+        return changed
 
     def roll_back(self) -> None:
         """Undo everything since `begin`."""
         if self._connection.in_transaction:
             self.run("ROLLBACK")
         self.seq, self.rows = self._committed
-        for scope in self._new_namespaces:
-            self._namespaces.pop(scope, None)
-        self._new_namespaces.clear()
+        self.changed.clear()
+        self.forget_namespaces()
 
     def _limit(self, *, has_reserve: bool) -> None:
         if self._max_pages is not None and has_reserve != self._has_reserve:
@@ -88,7 +111,11 @@ class Transaction:
         if known is not None:
             return known
         found = self.run(NAMESPACE, (scope.tenant, scope.namespace)).fetchall()
-        return self._keep(scope, found[0][0]) if found else None
+        if not found:
+            return None
+        number: int = found[0][0]
+        self._namespaces[scope] = number
+        return number
 
     def make_namespace(self, scope: Scope, at_us: int) -> int:
         """Add a namespace and return its number."""
@@ -96,14 +123,43 @@ class Transaction:
             "INSERT INTO namespace (tenant, name, created_us) VALUES (?, ?, ?)",
             (scope.tenant, scope.namespace, at_us),
         )
-        self._new_namespaces.append(scope)
-        return self._keep(scope, self._connection.last_insert_rowid())
-
-    def _keep(self, scope: Scope, number: int) -> int:
-        if len(self._namespaces) >= NAMESPACES_KEPT:
-            self._namespaces.clear()
+        number = self._connection.last_insert_rowid()
+        self._rooms[number] = EMPTY
         self._namespaces[scope] = number
         return number
+
+    def room(self, number: int) -> Room:
+        """Return the settings of a namespace and what is in it."""
+        known = self._rooms.get(number)
+        if known is None:
+            sql = "SELECT settings, rows, size_bytes FROM namespace WHERE id = ?"
+            settings, rows, size_bytes = self.run(sql, (number,)).fetchall()[0]
+            known = Room(_decode_settings(settings or b"{}"), rows, size_bytes)
+            self._rooms[number] = known
+        return known
+
+    def count(self, number: int, rows: int, size_bytes: int) -> None:
+        """Add to what is in a namespace, and in the store; less than nothing takes away."""
+        before = self.room(number)
+        self._rooms[number] = Room(before.settings, before.rows + rows, before.size_bytes + size_bytes)
+        self._changed_rooms.add(number)
+        self.rows += rows
+
+    def forget_namespaces(self) -> None:
+        """Read numbers and settings of namespaces anew from now on."""
+        self._namespaces.clear()
+        self._scopes.clear()
+        self._rooms.clear()
+        self._changed_rooms.clear()
+
+    def _scope(self, number: int) -> Scope:
+        known = self._scopes.get(number)
+        if known is None:
+            if len(self._scopes) >= NAMESPACES_KEPT:
+                self._scopes.clear()
+            rows = self.run("SELECT tenant, name FROM namespace WHERE id = ?", (number,)).fetchall()
+            known = self._scopes[number] = Scope(*rows[0])
+        return known
 
 
 def scope_word(namespace: int) -> str:

@@ -1,8 +1,8 @@
 """What time does: expired memories end, and old idempotency keys are forgotten."""
 
-from ragrid.services.memory.changes import expire
 from ragrid.services.memory.sqlite.transaction import Transaction
 from ragrid.services.memory.sqlite.writing.versions import STORED_COLUMNS, apply, stored_of
+from ragrid.services.memory.versions import expired
 
 _EXPIRED = f"""
 SELECT namespace, id, {STORED_COLUMNS} FROM memory WHERE expires_us <= ? ORDER BY expires_us LIMIT ?
@@ -11,11 +11,11 @@ SELECT namespace, id, {STORED_COLUMNS} FROM memory WHERE expires_us <= ? ORDER B
 
 def sweep(transaction: Transaction, now_us: int, limit: int) -> int:
     """End up to `limit` memories whose time is over, and forget as many old idempotency keys."""
-    expired = transaction.run(_EXPIRED, (now_us, limit)).fetchall()
-    for namespace, memory_id, *columns in expired:
+    ended = transaction.run(_EXPIRED, (now_us, limit)).fetchall()
+    for namespace, memory_id, *columns in ended:
         current = stored_of(columns)
-        apply(transaction, namespace, expire(current, memory_id, seq=transaction.seq + 1, at_us=now_us))
+        apply(transaction, namespace, expired(current, memory_id, seq=transaction.seq + 1, at_us=now_us))
     keys = "SELECT tenant, subject, key FROM idempotency WHERE expires_us <= ? LIMIT ?"
     for row in transaction.run(keys, (now_us, limit)).fetchall():
         transaction.run("DELETE FROM idempotency WHERE tenant = ? AND subject = ? AND key = ?", row)
-    return len(expired)
+    return len(ended)

@@ -10,17 +10,24 @@ from ragrid.services.memory.model import Memory, searchable
 from ragrid.services.memory.sqlite.transaction import Transaction, scope_word
 
 #: What `stored_of` reads, in its order.
-STORED_COLUMNS = "position, version, doc, created_us, created_by, expires_us, is_deleted"
+STORED_COLUMNS = """
+position, version, doc, created_us, created_by, expires_us, is_deleted, is_erased, superseded_by
+"""
 
 _CURRENT = f"SELECT {STORED_COLUMNS} FROM memory WHERE namespace = ? AND id = ?"  # noqa: S608 - our own words
-_INSERT = "INSERT INTO memory VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?)"
+_INSERT = """
+INSERT INTO memory (position, namespace, id, version, seq, created_us, created_by,
+  type, user_id, agent_id, session_id, superseded_by, expires_us, fingerprint, doc, is_deleted, is_erased)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)
+"""
 _UPDATE = """
-UPDATE memory SET version = ?, seq = ?, type = ?, user_id = ?, agent_id = ?, session_id = ?, expires_us = ?, doc = ?
+UPDATE memory SET version = ?, seq = ?,
+  type = ?, user_id = ?, agent_id = ?, session_id = ?, superseded_by = ?, expires_us = ?, fingerprint = ?, doc = ?
 WHERE position = ?
 """
 _BURY = """
-UPDATE memory SET version = ?, seq = ?, type = NULL, user_id = NULL, agent_id = NULL, session_id = NULL,
-  expires_us = ?, is_deleted = 1, doc = x''
+UPDATE memory SET version = ?, seq = ?, expires_us = ?, is_erased = ?, is_deleted = 1,
+  type = NULL, user_id = NULL, agent_id = NULL, session_id = NULL, superseded_by = NULL, fingerprint = NULL, doc = x''
 WHERE position = ?
 """
 _EVENT = "INSERT INTO memory_event VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -36,12 +43,14 @@ def current_of(transaction: Transaction, namespace: int, memory_id: str) -> Stor
 def apply(transaction: Transaction, namespace: int, version: Version) -> None:
     """Write one version: the row, its place in the indexes, and its line in the history."""
     transaction.seq = version.seq
+    transaction.changed.add(namespace)
     if version.memory is None:
         _bury(transaction, namespace, version)
-    elif version.op == "create":
+    elif version.is_made:
         _insert(transaction, namespace, version, version.memory)
     else:
         _update(transaction, namespace, version, version.memory)
+    transaction.count(namespace, version.rows_delta, version.size_delta)
     doc = version.doc or None
     transaction.run(
         _EVENT,
@@ -51,35 +60,36 @@ def apply(transaction: Transaction, namespace: int, version: Version) -> None:
 
 def stored_of(columns: Sequence[Any]) -> Stored:
     """Return what a row of STORED_COLUMNS holds."""
-    position, version, doc, created_us, created_by, expires_us, is_deleted = columns
-    return Stored(position, version, doc, created_us, created_by, expires_us, bool(is_deleted))
+    position, version, doc, created_us, created_by, expires_us, is_deleted, is_erased, superseded_by = columns
+    life = (created_us, created_by, expires_us, bool(is_deleted), bool(is_erased), superseded_by)
+    return Stored(position, version, doc, *life)
 
 
 def _insert(transaction: Transaction, namespace: int, version: Version, memory: Memory) -> None:
     if version.version > 1:
         transaction.run("DELETE FROM memory WHERE namespace = ? AND id = ?", (namespace, version.id))
-    kinds = (memory.type, memory.user_id, memory.agent_id, memory.session_id)
-    made = (version.created_us, version.created_by, version.expires_us, version.doc)
-    transaction.run(_INSERT, (version.position, namespace, version.id, version.version, version.seq, *kinds, *made))
+    place = (version.position, namespace, version.id, version.version, version.seq)
+    transaction.run(_INSERT, (*place, version.created_us, version.created_by, *_contents(version, memory)))
     _index(transaction, namespace, version.position, memory)
-    transaction.rows += 1
 
 
 def _update(transaction: Transaction, namespace: int, version: Version, memory: Memory) -> None:
-    kinds = (memory.type, memory.user_id, memory.agent_id, memory.session_id)
-    changed = (version.version, version.seq, *kinds, version.expires_us, version.doc, version.position)
-    transaction.run(_UPDATE, changed)
+    transaction.run(_UPDATE, (version.version, version.seq, *_contents(version, memory), version.position))
     _unindex(transaction, version.position)
     _index(transaction, namespace, version.position, memory)
 
 
+def _contents(version: Version, memory: Memory) -> tuple[Any, ...]:
+    kinds = (memory.type, memory.user_id, memory.agent_id, memory.session_id, memory.superseded_by)
+    return (*kinds, version.expires_us, version.fingerprint, version.doc)
+
+
 def _bury(transaction: Transaction, namespace: int, version: Version) -> None:
-    row = transaction.run("SELECT is_deleted FROM memory WHERE position = ?", (version.position,)).fetchall()[0]
-    if not row[0]:
+    if version.rows_delta:  # it was alive
         _unindex(transaction, version.position)
-        transaction.rows -= 1
-    transaction.run(_BURY, (version.version, version.seq, version.expires_us, version.position))
-    if version.op == "expire":
+    numbers = (version.version, version.seq, version.expires_us, version.is_erasing)
+    transaction.run(_BURY, (*numbers, version.position))
+    if version.is_erasing:
         transaction.run(_ERASE, (namespace, version.id))
 
 
