@@ -1,8 +1,6 @@
 """One meaning for every memory store: each test runs on all of them."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,23 +14,14 @@ from ragrid.services.memory.errors import (
     ReplayGoneError,
     VersionError,
 )
-from ragrid.services.memory.inmemory.store import InMemoryStore
 from ragrid.services.memory.model import MemoryInput
 from ragrid.services.memory.protocol.memories import IDEMPOTENCY_US, Event, Filter, Written
 from ragrid.services.memory.protocol.store import MemoryStore
-from ragrid.services.memory.sqlite.store import SqliteStore
 from ragrid.services.memory.words import words_of
 
 ACME = Scope("acme", "default")
 NOW = 1_800_000_000_000_000
 SECOND = 1_000_000
-
-
-@pytest.fixture(params=["sqlite", "inmemory"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[MemoryStore]:
-    one: MemoryStore = SqliteStore.open(tmp_path) if request.param == "sqlite" else InMemoryStore()
-    yield one
-    await one.close()
 
 
 def given(content: str = "a fact", **members: Any) -> MemoryInput:

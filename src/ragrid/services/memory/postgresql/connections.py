@@ -1,0 +1,25 @@
+"""What every facet of the PostgreSQL store stands on: a pool that reads, and a writer with a pool of its own."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ragrid.services.memory.postgresql.pool import Pool
+from ragrid.services.memory.postgresql.writer import LANES, Writer
+
+#: Connections that read, in each process.
+READERS = 6
+
+
+class Connections:
+    """The connections of one process to the database; every facet works over one object of it."""
+
+    def __init__(self, dsn: str) -> None:
+        self.pool = Pool(dsn, READERS)
+        self.writing = Pool(dsn, LANES)
+        self.writer = Writer(self.writing)
+
+    async def rows(self, tenant: str, sql: str, *parameters: object) -> Sequence[Any]:
+        """Run one statement that reads, shown the rows of `tenant` alone."""
+        async with self.pool.reader(tenant) as connection:
+            rows: Sequence[Any] = await connection.fetch(sql, *parameters)
+            return rows

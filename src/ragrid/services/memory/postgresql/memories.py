@@ -1,0 +1,49 @@
+"""Memories one by one and in lists, in PostgreSQL."""
+
+from ragrid.services.memory.changes import Change, Create, Scope
+from ragrid.services.memory.postgresql.connections import Connections
+from ragrid.services.memory.postgresql.queries import HISTORY, READ, list_statement
+from ragrid.services.memory.postgresql.transaction import Transaction
+from ragrid.services.memory.postgresql.workspace import RequestKey
+from ragrid.services.memory.postgresql.writer import Job
+from ragrid.services.memory.protocol.memories import Event, Filter, Page, Read, Written
+
+_NEVER = 2**62
+
+
+class PostgresMemories(Connections):
+    """See protocol/memories.py."""
+
+    async def read(self, scope: Scope, memory_id: str, *, now_us: int) -> Read | None:
+        """See Memories."""
+        rows = await self.rows(scope.tenant, READ, scope.tenant, scope.namespace, memory_id, now_us)
+        return Read(*rows[0]) if rows else None
+
+    async def change(self, change: Change) -> Written:
+        """See Memories."""
+
+        async def work(transaction: Transaction) -> Written:
+            return transaction.workspace.change(change)
+
+        requests: tuple[RequestKey, ...] = ()
+        if isinstance(change, Create) and change.idempotency is not None:
+            requests = ((change.actor, change.idempotency.key),)
+        job = Job(work, keys=((change.scope.namespace, change.id),), requests=requests)
+        result: Written = await self.writer.submit(change.scope.tenant, job)
+        return result
+
+    async def page(self, scope: Scope, wanted: Filter, *, now_us: int, limit: int, before: int | None = None) -> Page:
+        """See Memories."""
+        sql, parameters = list_statement(scope, wanted, now_us=now_us, limit=limit + 1, before=before)
+        rows = await self.rows(scope.tenant, sql, *parameters)
+        more = rows[limit - 1][0] if len(rows) > limit else None
+        return Page(tuple(doc for _, doc in rows[:limit]), more)
+
+    async def history(
+        self, scope: Scope, memory_id: str, *, now_us: int, limit: int, before: int | None = None
+    ) -> tuple[Event, ...] | None:
+        """See Memories."""
+        below = before if before is not None else _NEVER
+        key = (scope.tenant, scope.namespace, memory_id)
+        rows = await self.rows(scope.tenant, HISTORY, *key, now_us, below, limit)
+        return tuple(Event(*row) for row in rows if row["seq"] is not None) if rows else None

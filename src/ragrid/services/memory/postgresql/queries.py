@@ -1,0 +1,121 @@
+"""The statements behind reads, lists, searches and histories. Pure: each function returns SQL and its parameters.
+
+Each names the tenant, although the server would show no other's rows anyway.
+"""
+
+from typing import Any
+
+from ragrid.services.memory.changes import Scope
+from ragrid.services.memory.postgresql.lexemes import Lexemes, all_of, any_of
+from ragrid.services.memory.postgresql.where import DOCUMENT, where
+from ragrid.services.memory.protocol.memories import Filter
+from ragrid.services.memory.words import folded
+
+Statement = tuple[str, tuple[Any, ...]]
+
+READ = """
+SELECT version, doc FROM memory
+WHERE tenant = $1 AND namespace = $2 AND id = $3 AND NOT is_deleted AND (expires_us IS NULL OR expires_us > $4)
+"""
+
+#: One row without an event when nothing lies below `$5`, no row when nothing may be seen.
+HISTORY = """
+SELECT e.seq, e.version, e.op, e.actor, e.at_us, e.doc
+FROM memory AS m LEFT JOIN LATERAL (
+  SELECT * FROM memory_event AS one
+  WHERE one.tenant = $1 AND one.namespace = $2 AND one.id = $3 AND one.seq < $5 ORDER BY one.seq DESC LIMIT $6
+) AS e ON true
+WHERE m.tenant = $1 AND m.namespace = $2 AND m.id = $3 AND m.op <> 'expire'
+  AND (m.expires_us IS NULL OR m.expires_us > $4)
+ORDER BY e.seq DESC
+"""
+
+#: Memories that are looked at to tell how rare a word is: one that is in more of them is common in any case.
+RARITY_SAMPLE = 2000
+
+#: bm25 with its usual constants (https://www.sqlite.org/fts5.html#the_bm25_function) and the rarity that never falls
+#: below zero. The server has no count of a word in a text, but `ts_rank` of a single word is 6/π² times the sum of
+#: 1/n² over its places, which 1 / (π²/6 - sum) - 1/2 turns back into their number, within 5 %.
+_SCORE = """
+SELECT sum(a.rarity * f.frequency * 2.2 / (f.frequency + 1.2 * (0.25 + 0.75 * m.words / a.mean)))
+FROM asked AS a
+  CROSS JOIN LATERAL (SELECT ts_rank('{0.5, 1, 1, 1}', w.words, a.word) AS rank) AS r
+  CROSS JOIN LATERAL (SELECT 1 / (1.6449341 * (1.0001 - r.rank)) - 0.5 AS frequency) AS f
+WHERE r.rank > 0
+"""
+_ASKED = f"""
+SELECT one.word::tsquery AS word, greatest(n.words::float8 / greatest(n.documents, 1), 1) AS mean,
+  ln(1 + (greatest(n.documents - c.holding, 0) + 0.5) / (c.holding + 0.5)) AS rarity
+FROM namespace AS n CROSS JOIN unnest($3::text[]) AS one (word) CROSS JOIN LATERAL (
+  SELECT count(*) AS holding FROM (
+    SELECT FROM memory_words AS h WHERE h.words @@ one.word::tsquery LIMIT {RARITY_SAMPLE}
+  ) AS sample
+) AS c
+WHERE n.tenant = $1 AND n.name = $2
+"""  # noqa: S608 - our own words
+
+
+def list_statement(scope: Scope, wanted: Filter, *, now_us: int, limit: int, before: int | None) -> Statement:
+    """Return the statement for one page, newest first, with `(position, doc)` in each row.
+
+    With tags, the word index tells which memories carry them all.
+    """
+    parameters: list[Any] = [scope.tenant, scope.namespace]
+    conditions = _conditions(parameters, wanted, now_us)
+    tables = "memory AS m"
+    if wanted.tags:
+        lexemes = Lexemes(scope)
+        tables = "memory_words AS w JOIN memory AS m ON m.tenant = w.tenant AND m.position = w.position"
+        carried = _parameter(parameters, all_of(lexemes.tag(tag) for tag in wanted.tags))
+        conditions += f" AND w.tenant = $1 AND w.words @@ {carried}::text::tsquery"
+    if wanted.where is not None:
+        tables += DOCUMENT
+    if before is not None:
+        conditions += f" AND m.position < {_parameter(parameters, before)}"
+    # Every word of it is ours; what a caller sent is among the parameters.
+    sql = f"""
+        SELECT m.position, m.doc FROM {tables} WHERE {conditions}
+        ORDER BY m.position DESC LIMIT {_parameter(parameters, limit)}
+    """  # noqa: S608 - see above
+    return sql, tuple(parameters)
+
+
+def search_statement(scope: Scope, words: tuple[str, ...], wanted: Filter, *, now_us: int, limit: int) -> Statement:
+    """Return the statement for one search, best first, with `(score, doc)` in each row."""
+    lexemes = Lexemes(scope)
+    asked = list(dict.fromkeys(lexemes.word(word) for one in words for word in folded(one)))
+    parameters: list[Any] = [scope.tenant, scope.namespace, [f"'{one}'" for one in asked]]
+    conditions = _conditions(parameters, wanted, now_us)
+    carried = [f"'{lexemes.tag(tag)}'" for tag in wanted.tags]
+    query = _parameter(parameters, "&".join([*carried, f"({any_of(asked)})"]))
+    document = "" if wanted.where is None else DOCUMENT
+    sql = f"""
+        WITH asked AS MATERIALIZED ({_ASKED}), best AS (
+          SELECT m.position, ({_SCORE}) AS score
+          FROM memory_words AS w JOIN memory AS m ON m.tenant = w.tenant AND m.position = w.position{document}
+          WHERE w.tenant = $1 AND w.words @@ {query}::text::tsquery AND {conditions}
+          ORDER BY score DESC, m.position DESC LIMIT {_parameter(parameters, limit)}
+        )
+        SELECT best.score, d.doc FROM best JOIN memory AS d ON d.tenant = $1 AND d.position = best.position
+        ORDER BY best.score DESC, best.position DESC
+    """  # noqa: S608 - only our own words
+    return sql, tuple(parameters)
+
+
+def _conditions(parameters: list[Any], wanted: Filter, now_us: int) -> str:
+    conditions = "m.tenant = $1 AND m.namespace = $2 AND NOT m.is_deleted"
+    conditions += f" AND (m.expires_us IS NULL OR m.expires_us > {_parameter(parameters, now_us)})"
+    if wanted.type is not None:
+        conditions += f" AND m.type = {_parameter(parameters, wanted.type)}"
+    for column in ("user_id", "agent_id", "session_id"):
+        value: str | None = getattr(wanted, column)
+        if value is not None:
+            conditions += f" AND m.{column} = {_parameter(parameters, value.encode())}"
+    if wanted.where is not None:
+        conditions += f" AND {where(wanted.where, parameters)}"
+    return conditions
+
+
+def _parameter(parameters: list[Any], value: object) -> str:
+    parameters.append(value)
+    return f"${len(parameters)}"

@@ -1,0 +1,216 @@
+"""Writes in groups: what waits while a transaction of its tenant is under way shares the next one.
+
+Each tenant has a lane, and each lane one transaction at a time; several lanes run at once. The tenant's lock in the
+server would put them one behind the other anyway, and a shared transaction shares its round trips and its flush.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from ragrid.errors import RagridError
+from ragrid.services.memory.errors import StoreBrokenError, StoreBusyError
+from ragrid.services.memory.metrics import COMMIT_BATCH_SIZE, COMMIT_SECONDS
+from ragrid.services.memory.postgresql.failures import FAILURES, LOST, OF_ONE, is_connection_good, refusal_of
+from ragrid.services.memory.postgresql.pool import Pool
+from ragrid.services.memory.postgresql.transaction import Transaction
+from ragrid.services.memory.postgresql.workspace import Key, RequestKey
+
+logger = logging.getLogger(__name__)
+
+#: Changes that one commit carries at most.
+BATCH = 256
+#: Changes that may wait; the next is refused.
+QUEUE_LIMIT = 2048
+#: Transactions at once, each of another tenant.
+LANES = 4
+#: How often a batch that lost against another transaction is tried again.
+RETRIES = 3
+#: How long the end of a transaction whose answer was lost is looked for, and how often, seconds.
+DOUBT_LIMIT_S = 10.0
+DOUBT_PAUSE_S = 0.2
+
+Work = Callable[[Transaction], Awaitable[Any]]
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A piece of work, and what has to be read for it before. It refuses before it writes."""
+
+    work: Work
+    keys: tuple[Key, ...] = ()
+    requests: tuple[RequestKey, ...] = ()
+
+
+class _Waiting(msgspec.Struct, frozen=True):
+    job: Job
+    future: asyncio.Future[Any]
+
+
+class Writer:
+    """Runs jobs, each whole or not at all, in order within a tenant, and answers each only after its commit."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._lanes: dict[str, deque[_Waiting]] = {}
+        self._ready: deque[str] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self._waiting = 0
+        self._is_closed = False
+
+    @property
+    def waiting(self) -> int:
+        """Changes that were accepted and not yet answered."""
+        return self._waiting
+
+    def submit(self, tenant: str, job: Job) -> asyncio.Future[Any]:
+        """Queue a job; the future ends after its commit. Raises StoreBusyError or StoreBrokenError at once."""
+        if self._is_closed:
+            raise StoreBrokenError("the store is closing; send the request again")
+        if self._waiting >= QUEUE_LIMIT:
+            raise StoreBusyError(f"{self._waiting} writes are waiting, wanted under {QUEUE_LIMIT}; try again soon")
+        future = asyncio.get_running_loop().create_future()
+        self._waiting += 1
+        lane = self._lanes.get(tenant)
+        if lane is None:
+            lane = self._lanes[tenant] = deque()
+            self._ready.append(tenant)
+        lane.append(_Waiting(job, future))
+        self._start()
+        return future
+
+    async def close(self) -> None:
+        """Finish what was accepted."""
+        self._is_closed = True
+        while self._running:
+            await asyncio.wait(self._running)
+
+    def _start(self) -> None:
+        while self._ready and len(self._running) < LANES:
+            task = asyncio.create_task(self._run(self._ready.popleft()))
+            self._running.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._start()
+
+    async def _run(self, tenant: str) -> None:
+        """Run one batch of a lane; the lane waits for its next turn behind the others."""
+        lane = self._lanes[tenant]
+        batch = [lane.popleft() for _ in range(min(BATCH, len(lane)))]
+        try:
+            results = await self._commit(tenant, [one.job for one in batch])
+        except asyncio.CancelledError:
+            results = [StoreBrokenError("the store was stopped; the change may not have been written")] * len(batch)
+            raise
+        finally:
+            self._answer(batch, results)
+            if lane:
+                self._ready.append(tenant)
+            else:
+                del self._lanes[tenant]
+
+    async def _commit(self, tenant: str, jobs: Sequence[Job]) -> list[Any]:
+        started_s = time.perf_counter()
+        try:
+            results = await self._tried(tenant, jobs)
+        except Exception as error:  # noqa: BLE001 - the lane must live on, whatever one batch ran into
+            if len(jobs) > 1 and (isinstance(error, OF_ONE) or not isinstance(error, (*FAILURES, RagridError))):
+                return [result for job in jobs for result in await self._commit(tenant, [job])]
+            return [_refusal(error)] * len(jobs)
+        COMMIT_SECONDS.observe(time.perf_counter() - started_s)
+        COMMIT_BATCH_SIZE.observe(len(jobs))
+        return results
+
+    async def _tried(self, tenant: str, jobs: Sequence[Job]) -> list[Any]:
+        for attempt in range(RETRIES + 1):
+            try:
+                return await self._attempt(tenant, jobs)
+            except LOST:
+                if attempt == RETRIES:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _attempt(self, tenant: str, jobs: Sequence[Job]) -> list[Any]:
+        doubtful: tuple[str, list[Any], BaseException]
+        async with self._pool.connection() as connection:
+            try:
+                transaction = await Transaction.begin(connection, tenant)
+                results = await _run_all(transaction, jobs)
+            except BaseException as error:
+                await _roll_back(connection, error)
+                raise
+            try:
+                await transaction.commit()
+            except FAILURES as error:
+                connection.terminate()
+                doubtful = (transaction.number, results, error)
+            else:
+                return results
+        return await self._resolved(*doubtful)
+
+    async def _resolved(self, number: str, results: list[Any], error: BaseException) -> list[Any]:
+        """Return the results of a transaction whose commit got no answer, once the server says that it holds."""
+        logger.warning("a commit got no answer; asking for it", extra={"reason": str(error)})
+        deadline_s = time.monotonic() + DOUBT_LIMIT_S
+        while time.monotonic() < deadline_s:
+            try:
+                async with self._pool.connection() as connection:
+                    status = await connection.fetchval("SELECT pg_xact_status($1::text::xid8)", number)
+            except FAILURES:
+                status = None
+            if status == "committed":
+                return results
+            if status == "aborted":
+                raise error
+            await asyncio.sleep(DOUBT_PAUSE_S)
+        raise StoreBrokenError("the database was lost during a commit; read what the change did before it is repeated")
+
+    def _answer(self, batch: Sequence[_Waiting], results: Sequence[Any]) -> None:
+        self._waiting -= len(batch)
+        for one, result in zip(batch, results, strict=True):
+            if one.future.done():  # the caller went away; the change stays
+                continue
+            if isinstance(result, Exception):
+                one.future.set_exception(result)
+            else:
+                one.future.set_result(result)
+
+
+async def _run_all(transaction: Transaction, jobs: Sequence[Job]) -> list[Any]:
+    keys = {key for job in jobs for key in job.keys}
+    requests = {request for job in jobs for request in job.requests}
+    await transaction.load(keys, requests)
+    results = []
+    for job in jobs:
+        try:
+            results.append(await job.work(transaction))
+        except RagridError as error:  # a refusal is a result; it comes before anything is written
+            results.append(error)
+    await transaction.flush()
+    return results
+
+
+async def _roll_back(connection: asyncpg.Connection, error: BaseException) -> None:
+    """Undo a transaction; where that is not possible, the server does it when the connection ends."""
+    if isinstance(error, FAILURES) and not is_connection_good(error):
+        return
+    if isinstance(error, asyncio.CancelledError):
+        return
+    try:
+        await connection.execute("ROLLBACK")
+    except FAILURES:
+        connection.terminate()
+
+
+def _refusal(error: Exception) -> RagridError:
+    if isinstance(error, RagridError):
+        return error
+    logger.error("a commit failed", exc_info=error)
+    return refusal_of(error)
