@@ -34,6 +34,7 @@ class TokenService:
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
         self.key_rotation_s = 86_400.0
         self.access_token_s = 600.0
+        self.service_token_s = 86_400.0
         #: Holds the address of a PostgreSQL database; without it, the store is a SQLite file.
         self.url_file: Path | None = None
 
@@ -112,6 +113,7 @@ class TokenService:
             data_directory=self.data,
             key_rotation_s=self.key_rotation_s,
             access_token_s=self.access_token_s,
+            service_token_s=self.service_token_s,
             store="postgresql" if self.url_file else "sqlite",
             database_url_file=self.url_file,
             roles={**BUILTIN_ROLES, "cook": ("rag:read",)},

@@ -8,7 +8,7 @@ with GridClient("https://127.0.0.1:8443", ca_file=Path("ca.pem"), token="…") a
 """
 
 from ragrid.client.asynchronous import AsyncGridClient
-from ragrid.client.credentials import ClientCredentials
+from ragrid.client.credentials import AsyncClientCredentials, ClientCredentials
 from ragrid.client.memory.asynchronous import AsyncMemories
 from ragrid.client.memory.models import Hit, Hits, Memory, MemoryEvent
 from ragrid.client.memory.synchronous import Memories
@@ -23,6 +23,7 @@ from ragrid.client.models import (
     Piece,
     Token,
 )
+from ragrid.client.proof import PrivateKey
 from ragrid.client.refusals import (
     NoAnswerError,
     NotFoundError,
@@ -37,6 +38,7 @@ __all__ = [
     "ONCE",
     "Answer",
     "AnswerEvent",
+    "AsyncClientCredentials",
     "AsyncGridClient",
     "AsyncMemories",
     "Citation",
@@ -54,6 +56,7 @@ __all__ = [
     "NoAnswerError",
     "NotFoundError",
     "Piece",
+    "PrivateKey",
     "RefusedError",
     "Retry",
     "Token",

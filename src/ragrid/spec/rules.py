@@ -10,6 +10,7 @@ from ragrid.spec.outline import alternatives
 from ragrid.spec.scalars import is_secret_name
 from ragrid.spec.values import Duration, SecretReference
 
+_DAY_S = 86_400.0
 #: Arguments of `vllm serve` that have a key of their own in the grid, or would show a secret in the process list.
 _OWN_ARGUMENTS = {
     "--host": "delete it; vLLM listens on the address that the gateway uses",
@@ -138,6 +139,13 @@ def tokens_end_before_their_key(grid: Grid) -> Iterator[Conflict]:
             wanted = f"at most `{written(rotation)}`, {grid.auth.key_rotation}"
             advice = "shorten it, or rotate keys less often; else tokens die with their key"
             yield Conflict(("auth", key), shown(str(life)), wanted, advice, (rotation,))
+
+
+def service_tokens_live_a_day(grid: Grid) -> Iterator[Conflict]:
+    """A token that was stolen from a service is worthless a day later."""
+    if grid.auth.service_token.seconds > _DAY_S:
+        advice = "shorten it; services renew their tokens by themselves"
+        yield Conflict(("auth", "service_token"), shown(str(grid.auth.service_token)), "at most 24h", advice)
 
 
 def memory_can_be_shared(grid: Grid) -> Iterator[Conflict]:
@@ -316,6 +324,7 @@ RULES: tuple[Callable[[Grid], Iterator[Conflict]], ...] = (
     ports_are_distinct,
     addresses_are_in_their_networks,
     tokens_end_before_their_key,
+    service_tokens_live_a_day,
     memory_can_be_shared,
     weights_are_of_its_hosts,
     rag_has_what_it_needs,
