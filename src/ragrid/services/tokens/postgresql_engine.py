@@ -28,7 +28,7 @@ T = TypeVar("T")
 CONNECT_TIMEOUT_S = 5.0
 #: Longer than any of the server's own limits below: the server is then silent, and the connection given up.
 ANSWER_TIMEOUT_S = 8.0
-_SETTINGS = {
+SETTINGS = {
     "application_name": "ragrid-tokens",
     "search_path": SCHEMA,
     "synchronous_commit": "on",
@@ -142,7 +142,7 @@ class PostgresqlEngine:
             self._dsn,
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=ANSWER_TIMEOUT_S,
-            server_settings=_SETTINGS,
+            server_settings=SETTINGS,
             target_session_attrs=SessionAttribute.read_write,  # not what a failover left behind
         )
         await connection.add_listener(_CHANNEL, self._notified)
