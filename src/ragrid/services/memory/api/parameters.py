@@ -141,6 +141,14 @@ def parameters_of(request: Request, known: tuple[str, ...]) -> Mapping[str, str]
     return seen
 
 
+def whole_number(given: Mapping[str, str], name: str, *, low: int, high: int, default: int) -> int:
+    """Return one parameter as a number. Raises a 400 Problem when it is none or out of range."""
+    raw = given.get(name, str(default))
+    if not (raw.isascii() and raw.isdecimal() and len(raw) <= len(str(high)) and low <= int(raw) <= high):
+        raise Problem(400, "invalid-parameter", f"parameter {name!r}: got {raw[:20]!r}, wanted {low} to {high}")
+    return int(raw)
+
+
 def paging_of(request: Request, walk: tuple[object, ...]) -> tuple[int, int | None]:
     """Return the page size and where to go on. Raises a 400 Problem."""
     raw = request.query_params.get("limit", str(LIST_DEFAULT))

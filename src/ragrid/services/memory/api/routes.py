@@ -2,6 +2,7 @@
 
 from starlette.routing import Route
 
+from ragrid.services.memory.api.changes import ChangesApi
 from ragrid.services.memory.api.description import DescriptionApi
 from ragrid.services.memory.api.memories import MemoriesApi
 from ragrid.services.memory.api.operation import Operation, routes_of
@@ -19,7 +20,7 @@ class MemoryApi:
         self._base = f"{prefix}/v1"
         parts = Parts(store, clock, self._base)
         # The busiest first: routes are tried in order. POST /memories/search fits no method of /memories/{id}.
-        resources = (MemoriesApi(parts), SearchApi(parts), SessionsApi(parts))
+        resources = (MemoriesApi(parts), SearchApi(parts), SessionsApi(parts), ChangesApi(parts))
         served = tuple(one for each in resources for one in each.operations())
         self.operations: tuple[Operation, ...] = (*served, *DescriptionApi(self._base, served).operations())
 

@@ -3,6 +3,7 @@
 import msgspec
 
 from ragrid.services.memory.changes import Scope, Stored, Version, is_visible
+from ragrid.services.memory.feed.watch import Watches
 from ragrid.services.memory.filters.evaluate import meets
 from ragrid.services.memory.ground import Remembered, room_after
 from ragrid.services.memory.model import Memory
@@ -37,6 +38,7 @@ class State:
         self.requests: dict[tuple[str, str, str], Request] = {}
         self.rooms: dict[Scope, Room] = {}
         self.seq = 0
+        self.waiting = Watches()
 
     def apply(self, scope: Scope, version: Version) -> None:
         """Make `version` the current one and add it to the history."""

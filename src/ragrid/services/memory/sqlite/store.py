@@ -5,6 +5,7 @@ thread of their own, lists and searches on a few more.
 import contextlib
 from pathlib import Path
 
+from ragrid.services.memory.sqlite.feed import SqliteFeed
 from ragrid.services.memory.sqlite.files import FILE_NAME, open_writer, prepare
 from ragrid.services.memory.sqlite.memories import SqliteMemories
 from ragrid.services.memory.sqlite.search import SqliteSearch
@@ -16,7 +17,7 @@ from ragrid.system.files import held_lock
 LOCK_NAME = "memory.lock"
 
 
-class SqliteStore(SqliteMemories, SqliteSearch, SqliteSessions, SqliteUpkeep):
+class SqliteStore(SqliteMemories, SqliteFeed, SqliteSearch, SqliteSessions, SqliteUpkeep):
     """A MemoryStore in the file `memory.db` of a directory that one process owns.
 
     Make it with `open`; one event loop may use it.

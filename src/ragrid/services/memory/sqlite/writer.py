@@ -7,13 +7,15 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import apsw
 
 from ragrid.errors import RagridError
+from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.errors import StoreBrokenError, StoreBusyError, StoreFullError
+from ragrid.services.memory.feed.watch import Watches
 from ragrid.services.memory.metrics import COMMIT_BATCH_SIZE, COMMIT_SECONDS
 from ragrid.services.memory.sqlite.transaction import Transaction
 
@@ -45,6 +47,7 @@ class Writer:
     def __init__(self, open_connection: Callable[[], apsw.Connection], *, max_bytes: int | None = None) -> None:
         self._open = open_connection
         self._max_bytes = max_bytes
+        self.watches = Watches()
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._waiting = 0
         self._is_closed = False
@@ -89,7 +92,8 @@ class Writer:
             batch, is_open = self._next_batch()
             if batch:
                 results = self._commit(batch)
-                batch[0].future.get_loop().call_soon_threadsafe(self._answer, batch, results)
+                changed = self._transaction.take_changed()
+                batch[0].future.get_loop().call_soon_threadsafe(self._answer, batch, results, changed)
         self._disconnect(orderly=True)
 
     def _next_batch(self) -> tuple[list[_Job], bool]:
@@ -164,8 +168,9 @@ class Writer:
         finally:
             connection.close(True)
 
-    def _answer(self, batch: Sequence[_Job], results: Sequence[Any]) -> None:
+    def _answer(self, batch: Sequence[_Job], results: Sequence[Any], changed: Collection[Scope]) -> None:
         self._waiting -= len(batch)
+        self.watches.changed(changed)
         for job, result in zip(batch, results, strict=True):
             if job.future.done():  # the caller went away; the change stays
                 continue
