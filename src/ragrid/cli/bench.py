@@ -14,6 +14,7 @@ from ragrid.drivers.local.site import Site
 from ragrid.errors import SpecError
 from ragrid.verify.bench_ask import RagTarget, bench_ask
 from ragrid.verify.bench_edge import bench_edge
+from ragrid.verify.bench_failover import bench_failover
 from ragrid.verify.bench_memory import Target, bench_memory
 
 
@@ -30,6 +31,17 @@ def edge(rounds: int, seconds: float, as_json: bool) -> None:
     """Hold the full edge against a plain nginx proxy, in turns, on ports of their own; no grid is needed."""
     with console.status(f"without TLS and with it: {rounds} rounds of {3 * seconds:g} s"):
         result = bench_edge(rounds=rounds, seconds_per_round=seconds)
+    _report(result, as_json=as_json)
+
+
+@command.command(epilog="\b\nExamples:\n  ragrid bench failover\n  ragrid bench failover --rounds 1 --json")
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 100), help="Kills, and hangs.")
+@click.option("--changes", default=100, show_default=True, type=click.IntRange(1, 10_000), help="Of the endpoints.")
+@json_option
+def failover(rounds: int, changes: int, as_json: bool) -> None:
+    """Change, kill and hang instances behind an edge under load, on ports of their own; no grid is needed."""
+    with console.status(f"{changes} changes of endpoints, {rounds} kills, {rounds} hangs"):
+        result = bench_failover(rounds=rounds, changes=changes)
     _report(result, as_json=as_json)
 
 

@@ -6,37 +6,36 @@ takes from the edge's rendered file (with fixed text for what it cannot know), a
 
 import contextlib
 import json
-import os
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from ragrid.errors import RagridError, UnreachableError
-from ragrid.gateway.config import EdgeService, GatewayConfig, Tls
-from ragrid.gateway.launch import nginx_command, prepare_for
-from ragrid.gateway.lua import LUA_DIRECTORY
+from ragrid.errors import RagridError
+from ragrid.gateway.config import GatewayConfig, Tls
 from ragrid.gateway.render import UPSTREAM_IDLE_S, render_nginx
-from ragrid.gateway.state import Endpoint, GatewayState, ServiceState, dump_state, keys_from_jwks
-from ragrid.identity.roles import BUILTIN_ROLES
 from ragrid.system.certificates import make_authority, make_leaf
 from ragrid.system.files import PRIVATE, write_atomic
+from ragrid.verify.edge_process import (
+    WORKERS,
+    edge_config,
+    edge_state,
+    edge_tokens,
+    free_ports,
+    nginx_conf,
+    start_edge,
+    start_nginx,
+)
 
-ISSUER = "https://bench.test"
 PATH = "/memory/v1/records/bench"
-WORKERS = 2
-TOKENS = 50
 BODY = json.dumps({"text": "x" * 1000}) + "\n"
-START_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +69,18 @@ def open_arena(*, is_tls: bool) -> Iterator[Arena]:
     directory = Path(tempfile.mkdtemp(prefix="ragrid-bench-", dir="/tmp"))
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        upstream = _free_ports(1)[0]
+        upstream = free_ports(1)[0]
         _start_upstream(stack, directory / "upstream", upstream)
         key = ECKey.generate_key("P-256", {"alg": "ES256"}, auto_kid=True)
-        config = _edge_config(directory / "edge", tls=_certificate(directory) if is_tls else None)
+        config = edge_config(directory / "edge", tls=_certificate(directory) if is_tls else None)
         plain = _start_plain(stack, directory / "plain", edge=config, upstream=upstream)
-        edge = _start_edge(stack, config, _state(key, upstream))
-        yield Arena(plain, edge, tuple(_tokens(key)), directory)
+        process = start_edge(stack, config, edge_state(key, {"bench-1": upstream}))
+        edge = Proxy(
+            "edge",
+            f"{'https' if config.tls else 'http'}://127.0.0.1:{config.https_port or config.http_port}{PATH}",
+            process,
+        )
+        yield Arena(plain, edge, tuple(edge_tokens(key)), directory)
 
 
 def _certificate(directory: Path) -> Tls:
@@ -97,11 +101,11 @@ def _start_upstream(stack: contextlib.ExitStack, directory: Path, port: int) -> 
         default_type application/json;
         location / {{ return 200 '{BODY.strip()}'; }}
     }}"""
-    _start(stack, directory, {"nginx.conf": _nginx_conf(directory, server, workers=1).encode()}, port)
+    start_nginx(stack, directory, {"nginx.conf": nginx_conf(directory, server, workers=1).encode()}, port)
 
 
 def _start_plain(stack: contextlib.ExitStack, directory: Path, *, edge: GatewayConfig, upstream: int) -> Proxy:
-    shared, port = _shared_with_plain(render_nginx(edge)["nginx.conf"].decode()), _free_ports(1)[0]
+    shared, port = _shared_with_plain(render_nginx(edge)["nginx.conf"].decode()), free_ports(1)[0]
     server = f"""\
     log_format same {shared.log_format};
     keepalive_requests 100000;
@@ -121,8 +125,8 @@ def _start_plain(stack: contextlib.ExitStack, directory: Path, *, edge: GatewayC
             proxy_pass http://backend;
         }}
     }}"""
-    conf = _nginx_conf(directory, server, workers=WORKERS)
-    process = _start(stack, directory, {"nginx.conf": conf.encode()}, port)
+    conf = nginx_conf(directory, server, workers=WORKERS)
+    process = start_nginx(stack, directory, {"nginx.conf": conf.encode()}, port)
     return Proxy("plain", f"{'https' if edge.tls else 'http'}://127.0.0.1:{port}{PATH}", process)
 
 
@@ -145,113 +149,3 @@ def _shared_with_plain(edge_conf: str) -> _Shared:
         fields="\n".join(dict.fromkeys(line for line in fields if "$ragrid" not in line and "Auth" not in line)),
         tls="\n".join(re.findall(r"^ *(ssl_[^\n]*;)", edge_conf, re.MULTILINE)),
     )
-
-
-def _start_edge(stack: contextlib.ExitStack, config: GatewayConfig, state: GatewayState) -> Proxy:
-    directory = config.state_file.parent
-    directory.mkdir()
-    config.state_file.write_bytes(dump_state(state))
-    prepare_for(config)
-    port = config.https_port or config.http_port
-    process = _start(stack, directory, render_nginx(config), port)
-    return Proxy("edge", f"{'https' if config.tls else 'http'}://127.0.0.1:{port}{PATH}", process)
-
-
-def _edge_config(directory: Path, *, tls: Tls | None) -> GatewayConfig:
-    http, https, metrics = _free_ports(3)
-    return GatewayConfig(
-        issuer=ISSUER,
-        http_port=http,
-        https_port=https if tls else None,
-        tls=tls,
-        metrics_port=metrics,
-        run_directory=directory / "run",
-        log_directory=directory / "log",
-        lua_directory=LUA_DIRECTORY,
-        admin_socket=directory / "run" / "admin.sock",
-        state_file=directory / "state.json",
-        services=(EdgeService(name="memory"),),
-        workers=WORKERS,
-        user="root" if os.geteuid() == 0 else None,
-    )
-
-
-def _state(key: ECKey, upstream: int) -> GatewayState:
-    endpoint = Endpoint(id="bench-1", host="127.0.0.1", port=upstream)
-    return GatewayState(
-        version=1,
-        keys=keys_from_jwks(json.dumps({"keys": [key.as_dict(private=False)]}).encode()),
-        services={"memory": ServiceState(endpoints=(endpoint,))},
-        roles=dict(BUILTIN_ROLES),
-    )
-
-
-def _start(
-    stack: contextlib.ExitStack, directory: Path, files: Mapping[str, bytes], port: int
-) -> subprocess.Popen[bytes]:
-    directory.mkdir(exist_ok=True)
-    for name, content in files.items():
-        (directory / name).write_bytes(content)
-    with (directory / "stderr.log").open("wb") as log:
-        process = subprocess.Popen(nginx_command(directory), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    stack.callback(_stop, process)
-    end_s = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < end_s and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return process
-        time.sleep(0.02)
-    raise UnreachableError(f"bench: nginx did not start: {(directory / 'stderr.log').read_text()[-2000:]}")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(5)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(5)
-
-
-def _nginx_conf(directory: Path, http: str, *, workers: int) -> str:
-    user = "user root;\n" if os.geteuid() == 0 else ""
-    temporary = "\n".join(
-        f"    {name}_temp_path {directory}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    return f"""\
-{user}daemon off;
-worker_processes {workers};
-pid {directory}/nginx.pid;
-error_log stderr error;
-events {{ worker_connections 1024; }}
-http {{
-{temporary}
-{http}
-}}
-"""
-
-
-def _tokens(key: ECKey) -> list[str]:
-    now_s = int(time.time())
-    claims = {
-        "iss": ISSUER,
-        "aud": ["chromadb", "memory", "rag", "vllm"],
-        "client_id": "bench",
-        "tenant": "default_tenant",
-        "scope": " ".join(BUILTIN_ROLES["reader"]),
-        "roles": ["reader"],
-        "iat": now_s,
-        "exp": now_s + 3600,
-    }
-    header = {"alg": "ES256", "typ": "at+jwt", "kid": key.kid}
-    return [
-        jwt.encode(header, {**claims, "sub": f"caller-{number}", "jti": f"bench-{number}"}, key)
-        for number in range(TOKENS)
-    ]
-
-
-def _free_ports(number: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for one in held:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in held]
