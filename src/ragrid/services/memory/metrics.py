@@ -20,3 +20,4 @@ SEARCH_SECONDS = Histogram(
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
 EXPIRED = Counter("memory_expired_total", "Memories erased because their time was over.")
+TOOL_CALLS = Counter("memory_tool_calls_total", "Calls of MCP tools.", ["tool", "outcome"])

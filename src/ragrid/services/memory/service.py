@@ -9,12 +9,13 @@ from typing import Any
 from starlette.applications import Starlette
 
 from ragrid.errors import MissingError, RagridError
-from ragrid.identity.keys import KeyFile
+from ragrid.identity.open import open_verifier
 from ragrid.identity.verify import TokenVerifier
 from ragrid.services.memory.api.routes import MemoryApi
 from ragrid.services.memory.metrics import ROWS, STORE_BYTES, WRITE_QUEUE_DEPTH
 from ragrid.services.memory.protocol.store import MemoryStore
 from ragrid.services.memory.sqlite.store import SqliteStore
+from ragrid.services.memory.tools.endpoint import ToolEndpoint
 from ragrid.spec.settings import Listen, MemorySettings
 from ragrid.system.clock import Clock, SystemClock
 from ragrid.web.application import build_application
@@ -39,12 +40,14 @@ def build(settings: MemorySettings, *, clock: Clock | None = None) -> tuple[Star
     clock = clock or SystemClock()
     store = SqliteStore.open(settings.data_directory, max_bytes=settings.max_store_bytes)
     WRITE_QUEUE_DEPTH.set_function(lambda: store.waiting_writes)
-    verifier = TokenVerifier(settings.trust, KeyFile(settings.trust.jwks_file, clock), clock)
+    verifier = open_verifier(settings.trust, clock)
     return build_memory_application(store, verifier, clock, prefix=settings.public_prefix), settings.listen
 
 
 def build_memory_application(store: MemoryStore, verifier: TokenVerifier, clock: Clock, *, prefix: str) -> Starlette:
     """Return the application over any store; it owns the store from its start on and closes it at its end."""
+    api = MemoryApi(store, clock, prefix=prefix)
+    tools = ToolEndpoint(api.operations)
 
     @contextlib.asynccontextmanager
     async def lifespan(_application: Starlette) -> AsyncIterator[None]:
@@ -55,13 +58,14 @@ def build_memory_application(store: MemoryStore, verifier: TokenVerifier, clock:
             keeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await keeping
+            await tools.close()
             await store.close()
 
     async def readiness() -> Mapping[str, Any]:
         await store.probe()
         return {"store": "ok", "memories": (await store.stats()).rows}
 
-    routes = MemoryApi(store, clock, prefix=prefix).routes()
+    routes = [*api.routes(), tools.route()]
     return build_application(routes, verifier=verifier, readiness=readiness, name="memory", lifespan=lifespan)
 
 

@@ -97,17 +97,19 @@ def scope_of(request: Request) -> Scope:
     return Scope(claims_of(request).tenant, namespace_of(request))
 
 
-def _route(path: str, operations: dict[str, Operation]) -> Route:
-    called = {method: (one.permission, one.handler) for method, one in operations.items()}
+async def perform(operation: Operation, request: Request) -> ASGIApp:
+    """Carry out an operation for the caller of `request` and return its answer. Raises a Problem for each refusal."""
+    require(request, operation.permission)
+    try:
+        return await operation.handler(request)
+    except RagridError as error:
+        if is_refusal(error):
+            raise problem_of(error) from error
+        raise
 
+
+def _route(path: str, operations: dict[str, Operation]) -> Route:
     async def endpoint(request: Request) -> Response:
-        permission, handler = called[request.method]
-        require(request, permission)
-        try:
-            return await handler(request)  # type: ignore[return-value]  # an ASGI application of our own
-        except RagridError as error:
-            if is_refusal(error):
-                raise problem_of(error) from error
-            raise
+        return await perform(operations[request.method], request)  # type: ignore[return-value]  # any ASGI app
 
     return Route(path, endpoint, methods=list(operations))
