@@ -92,6 +92,7 @@ def _route_table(service: str, route: Route) -> dict[str, Any]:
         **({} if route.permission is None else {"permission": route.permission}),
         **({} if route.answer is None else {"answer": route.answer}),
         **({"owned": True} if route.is_owned else {}),
+        **({"held": True} if route.is_held else {}),
         **({"metered": True} if route.is_metered else {}),
     }
 

@@ -22,6 +22,7 @@ class Route:
 
     `streaming` answers are passed on byte by byte. `answer` names an answer that the edge gives by itself. `is_owned`:
     the edge asks the backend whether the `{collection}` in the path is the tenant's, before a request may name it.
+    `is_held`: its callers are kept waiting on purpose, so what it takes is no response time and counts as none.
     `is_metered`: an answer takes tokens of a language model, of which a caller may have a quota.
     """
 
@@ -35,6 +36,7 @@ class Route:
     read_timeout_s: float = 60.0
     answer: Literal["identity"] | None = None
     is_owned: bool = False
+    is_held: bool = False
     is_metered: bool = False
 
     @property
@@ -106,7 +108,9 @@ def find_route(policy: ServicePolicy, method: str, path: str) -> Found | WrongMe
     return WrongMethod(tuple(sorted(allowed))) if allowed else None
 
 
-def _read(name: str, path: str, permission: Permission, *, read_timeout_s: float = 60.0) -> Route:
+def _read(
+    name: str, path: str, permission: Permission, *, read_timeout_s: float = 60.0, is_held: bool = False
+) -> Route:
     return Route(
         name=name,
         methods=("GET", "HEAD"),
@@ -114,6 +118,7 @@ def _read(name: str, path: str, permission: Permission, *, read_timeout_s: float
         permission=permission,
         idempotent=True,
         read_timeout_s=read_timeout_s,
+        is_held=is_held,
     )
 
 
@@ -257,6 +262,9 @@ _MEMORY = ServicePolicy(
             body_limit_bytes=_MEMORY_BODY_BYTES,
             read_timeout_s=30.0,
         ),
+        # long poll and server-sent events; the service tells nginx itself not to buffer the latter
+        _read("changes", "/memory/v1/changes", "memory:read", is_held=True),
+        _read("changes_stream", "/memory/v1/changes/stream", "memory:read", is_held=True),
         # nothing is served there yet; what will be must not be open to writers on the day it appears
         Route(
             name="admin",

@@ -276,11 +276,14 @@ def test_the_figures_name_service_route_and_class(edge: Any, wait_until: Any) ->
     for _ in range(3):
         httpx.get(edge.url + READ, headers=bearer)
     httpx.get(edge.url + READ)
+    httpx.get(edge.url + "/memory/v1/changes", headers=bearer)
     httpx.post(edge.url + "/api/v2/tenants/other/databases/d/collections/c/query", headers=bearer)
     wanted = {
         'gateway_requests_total{service="memory",route="read",method="GET",status="2xx"} 3',
         'gateway_requests_total{service="memory",route="read",method="GET",status="4xx"} 1',
         'gateway_requests_total{service="chromadb",route="query",method="POST",status="4xx"} 1',
+        'gateway_requests_total{service="memory",route="changes",method="GET",status="2xx"} 1',
+        # the feed is held open on purpose: it has no response time
         'gateway_request_duration_seconds_count{service="memory"} 4',
         'gateway_request_duration_seconds_bucket{service="memory",le="+Inf"} 4',
         'gateway_first_byte_seconds_count{service="memory"} 3',

@@ -291,6 +291,7 @@ function _M.log(service_name)
     local var = ngx.var
     local context = ngx.ctx
     local route, peer = context.route, context.counted
+    local is_held = route and route.held
     if route then
         route = route.name
     else -- nginx went on to another location, and forgets the context on the way
@@ -311,8 +312,12 @@ function _M.log(service_name)
     if context.account then
         quota.close(context.account, status)
     end
-    metrics.record(service_name, route or "none", get_method(), status,
-        ngx.now() - ngx.req.start_time(), header_time and last_seconds(header_time))
+    if is_held then -- waiting is what was asked for: no response time
+        metrics.record(service_name, route, get_method(), status)
+    else
+        metrics.record(service_name, route or "none", get_method(), status,
+            ngx.now() - ngx.req.start_time(), header_time and last_seconds(header_time))
+    end
 end
 
 -- 1 unless the last attempt to put another configuration in the place of this one failed; the driver notes which.

@@ -61,12 +61,14 @@ function _M.ended(service)
     in_flight[service] = (in_flight[service] or 1) - 1
 end
 
--- Counts one finished request. `first_byte_s` is nil when no upstream answered.
+-- Counts one finished request. `first_byte_s` is nil when no upstream answered, `duration_s` when it was held open.
 function _M.record(service, route, method, status, duration_s, first_byte_s)
     local by_method = child(child(child(requests, service), route), METHODS[method] or "other")
     local class = CLASSES[math.floor(status / 100)] or "other"
     by_method[class] = (by_method[class] or 0) + 1
-    observe(durations, service, duration_s)
+    if duration_s then
+        observe(durations, service, duration_s)
+    end
     if first_byte_s then
         observe(first_bytes, service, first_byte_s)
     end
