@@ -1,14 +1,16 @@
-"""Lexical search by bm25, counted anew for every question."""
+"""Search by bm25 and by cosine, counted anew for every question."""
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.inmemory.state import Row, State
 from ragrid.services.memory.model import searchable
 from ragrid.services.memory.protocol.memories import Filter
-from ragrid.services.memory.protocol.search import Hit, hits_of
+from ragrid.services.memory.protocol.search import Hit, QueryVector
+from ragrid.services.memory.ranking.facts import facts_of
+from ragrid.services.memory.ranking.fusion import PLAIN, Ranked, Ranking, adjust, fuse, pool_size
 from ragrid.services.memory.words import folded
 
 #: The constants of bm25 that FTS5 uses too: https://www.sqlite.org/fts5.html#the_bm25_function
@@ -20,18 +22,45 @@ class InMemorySearch(State):
     """See protocol/search.py."""
 
     async def search(
-        self, scope: Scope, query: tuple[str, ...], wanted: Filter, *, now_us: int, limit: int
+        self,
+        scope: Scope,
+        query: tuple[str, ...],
+        wanted: Filter,
+        *,
+        now_us: int,
+        limit: int,
+        vector: QueryVector | None = None,
+        ranking: Ranking = PLAIN,
     ) -> tuple[Hit, ...]:
         """See Search."""
+        if not query and vector is None:
+            return ()
+        rows = {
+            row.stored.position: row
+            for row in self.matching(scope, wanted, now_us)
+            if ranking.include_superseded or row.stored.superseded_by is None
+        }
+        pool = pool_size(limit)
+        words = self._by_words(scope, query, rows, now_us)[:pool] if query else None
+        meanings = None if vector is None else self._by_meaning(vector, rows)[:pool]
+        facts = {position: facts_of(row.stored.doc) for position, row in rows.items()}
+        kept = adjust(fuse(words, meanings), facts, ranking, now_us=now_us)[:limit]
+        return tuple(Hit(min(one.score, 1.0), rows[one.position].stored.doc, one.explanation) for one in kept)
+
+    def _by_words(self, scope: Scope, query: tuple[str, ...], rows: Mapping[int, Row], now_us: int) -> Ranked:
         documents = {row.stored.position: _words(row) for row in self.matching(scope, Filter(), now_us)}
         words = [word for one in query for word in folded(one)]
-        hits = [
-            (score, row.stored)
-            for row in self.matching(scope, wanted, now_us)
-            if (score := _bm25(words, documents[row.stored.position], documents.values())) > 0
-        ]
-        hits.sort(key=lambda hit: (-hit[0], -hit[1].position))
-        return hits_of([(score, stored.doc) for score, stored in hits[:limit]])
+        scores = ((position, _bm25(words, documents[position], documents.values())) for position in rows)
+        return sorted((one for one in scores if one[1] > 0), key=lambda one: (-one[1], -one[0]))
+
+    def _by_meaning(self, vector: QueryVector, rows: Mapping[int, Row]) -> Ranked:
+        vectors = self.embeddings.vectors
+        near = (
+            (position, float(found.values @ vector.values))
+            for position in rows
+            if (found := vectors.get((position, vector.model))) and found.values.shape == vector.values.shape
+        )
+        return sorted((one for one in near if one[1] > 0), key=lambda one: (-one[1], -one[0]))
 
 
 def _words(row: Row) -> Counter[str]:

@@ -6,6 +6,7 @@ from ragrid.services.memory.changes import Scope, Stored, Version, is_visible
 from ragrid.services.memory.feed.watch import Watches
 from ragrid.services.memory.filters.evaluate import meets
 from ragrid.services.memory.ground import Remembered, room_after
+from ragrid.services.memory.inmemory.embeddings import EmbeddingTables
 from ragrid.services.memory.model import Memory
 from ragrid.services.memory.namespaces import EMPTY, Room
 from ragrid.services.memory.protocol.memories import Event, Filter
@@ -37,6 +38,7 @@ class State:
         self.events: dict[Key, list[Event]] = {}
         self.requests: dict[tuple[str, str, str], Request] = {}
         self.rooms: dict[Scope, Room] = {}
+        self.embeddings = EmbeddingTables()
         self.seq = 0
         self.waiting = Watches()
 
@@ -51,6 +53,7 @@ class State:
         doc = version.doc or None
         events.append(Event(version.seq, version.version, version.op, version.actor, version.at_us, doc))
         self.rows[key] = Row(version.stored, version.memory, version.fingerprint)
+        self.embeddings.note(scope, version)
         self.waiting.changed((scope,))
 
     def stored(self, scope: Scope, memory_id: str) -> Stored | None:

@@ -1,5 +1,6 @@
 """`InMemoryStore`: all facets over one set of dictionaries."""
 
+from ragrid.services.memory.inmemory.embeddings import InMemoryEmbeddings
 from ragrid.services.memory.inmemory.feed import InMemoryFeed
 from ragrid.services.memory.inmemory.memories import InMemoryMemories
 from ragrid.services.memory.inmemory.search import InMemorySearch
@@ -7,5 +8,7 @@ from ragrid.services.memory.inmemory.sessions import InMemorySessions
 from ragrid.services.memory.inmemory.upkeep import InMemoryUpkeep
 
 
-class InMemoryStore(InMemoryMemories, InMemoryFeed, InMemorySearch, InMemorySessions, InMemoryUpkeep):
+class InMemoryStore(
+    InMemoryMemories, InMemoryEmbeddings, InMemoryFeed, InMemorySearch, InMemorySessions, InMemoryUpkeep
+):
     """A MemoryStore in dictionaries; never full, never broken, durable for as long as it lives."""

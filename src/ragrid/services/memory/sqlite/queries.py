@@ -25,11 +25,11 @@ def list_statement(namespace: int, wanted: Filter, *, now_us: int, limit: int, b
 
     With tags, the page is walked along the index of the first one, which has the same order.
     """
-    conditions, parameters = _conditions(namespace, wanted, now_us)
+    conditions, parameters = conditions_of(namespace, wanted, now_us)
     tables, order = "memory AS m", "m.position"
     if wanted.tags:
         first, *others = wanted.tags
-        joins, tag_parameters = _tag_joins(namespace, others)
+        joins, tag_parameters = tag_joins(namespace, others)
         tables = f"memory_tag AS t CROSS JOIN memory AS m ON m.position = t.position{joins}"
         conditions = ["t.namespace = ?", "t.tag = ?", *conditions]
         parameters = [*tag_parameters, namespace, first, *parameters]
@@ -42,20 +42,18 @@ def list_statement(namespace: int, wanted: Filter, *, now_us: int, limit: int, b
     return sql, (*parameters, limit)
 
 
-def search_statement(namespace: int, words: tuple[str, ...], wanted: Filter, *, now_us: int, limit: int) -> Statement:
-    """Return the statement for one search, best first, with `(score, doc)` in each row; lower scores are better."""
-    conditions, parameters = _conditions(namespace, wanted, now_us)
-    joins, tag_parameters = _tag_joins(namespace, wanted.tags)
+def words_statement(
+    namespace: int, words: tuple[str, ...], wanted: Filter, *, now_us: int, limit: int, include_superseded: bool
+) -> Statement:
+    """Return the statement for memories with any of `words`, best first: `(position, score)`, above 0."""
+    conditions, parameters = conditions_of(namespace, wanted, now_us, include_superseded=include_superseded)
+    joins, tag_parameters = tag_joins(namespace, wanted.tags)
     # CROSS JOIN fixes the order: the full-text index first, then what it found.
-    tables = f"memory_fts AS f CROSS JOIN memory AS m ON m.position = f.rowid{joins}"
-    # The documents are fetched for the best alone, after sorting.
     sql = f"""
-        SELECT best.score, d.doc FROM (
-          SELECT m.position AS position, bm25(memory_fts, {_WEIGHTS}) AS score FROM {tables}
-          WHERE memory_fts MATCH ? AND {" AND ".join(conditions)}
-          ORDER BY score, m.position DESC LIMIT ?
-        ) AS best JOIN memory AS d ON d.position = best.position
-        ORDER BY best.score, best.position DESC
+        SELECT m.position, -bm25(memory_fts, {_WEIGHTS}) AS score
+        FROM memory_fts AS f CROSS JOIN memory AS m ON m.position = f.rowid{joins}
+        WHERE memory_fts MATCH ? AND {" AND ".join(conditions)}
+        ORDER BY score DESC, m.position DESC LIMIT ?
     """  # noqa: S608 - only our own words
     expression = match_expression(words, scope_word(namespace))
     return sql, (*tag_parameters, expression, *parameters, limit)
@@ -70,9 +68,14 @@ def history_statement(namespace: int, memory_id: str, *, limit: int, before: int
     return sql, (namespace, memory_id, before if before is not None else 2**62, limit)
 
 
-def _conditions(namespace: int, wanted: Filter, now_us: int) -> tuple[list[str], list[Any]]:
+def conditions_of(
+    namespace: int, wanted: Filter, now_us: int, *, include_superseded: bool = True
+) -> tuple[list[str], list[Any]]:
+    """Return what a row of `memory AS m` must meet to be seen, save its tags, and the parameters."""
     conditions = ["m.namespace = ?", "m.is_deleted = 0", "(m.expires_us IS NULL OR m.expires_us > ?)"]
     parameters: list[Any] = [namespace, now_us]
+    if not include_superseded:
+        conditions.append("m.superseded_by IS NULL")
     for column in ("type", "user_id", "agent_id", "session_id"):
         value = getattr(wanted, column)
         if value is not None:
@@ -85,7 +88,7 @@ def _conditions(namespace: int, wanted: Filter, now_us: int) -> tuple[list[str],
     return conditions, parameters
 
 
-def _tag_joins(namespace: int, tags: Sequence[str]) -> tuple[str, list[Any]]:
+def tag_joins(namespace: int, tags: Sequence[str]) -> tuple[str, list[Any]]:
     """Return the joins that keep only what carries every tag."""
     joins = "".join(
         f" CROSS JOIN memory_tag AS t{n} ON t{n}.namespace = ? AND t{n}.tag = ? AND t{n}.position = m.position"

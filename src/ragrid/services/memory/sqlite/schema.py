@@ -188,6 +188,43 @@ CREATE INDEX memory_twin ON memory (namespace, fingerprint) WHERE is_deleted = 0
 ALTER TABLE idempotency ADD COLUMN is_new INTEGER NOT NULL DEFAULT 1;
 """
 
+_EMBEDDINGS = """
+-- `state`: see ModelState in embedding/models.py.
+CREATE TABLE embedding_model (
+  number    INTEGER PRIMARY KEY,
+  name      TEXT NOT NULL UNIQUE,
+  dimension INTEGER,
+  state     TEXT NOT NULL
+) STRICT;
+
+-- `stamp` is given once and in order of arrival: what a cache has not seen yet is what has a higher one.
+CREATE TABLE memory_vector (
+  stamp     INTEGER PRIMARY KEY AUTOINCREMENT,
+  model     INTEGER NOT NULL REFERENCES embedding_model (number),
+  namespace INTEGER NOT NULL,
+  position  INTEGER NOT NULL,
+  digest    BLOB NOT NULL,         -- of the text that it stands for
+  vector    BLOB NOT NULL          -- half precision, little endian
+) STRICT;
+CREATE UNIQUE INDEX memory_vector_position ON memory_vector (position, model);
+CREATE INDEX memory_vector_arrival ON memory_vector (model, namespace);
+
+-- Texts that wait for a vector, written with the change that made them.
+CREATE TABLE embedding_outbox (
+  position    INTEGER NOT NULL,
+  model       INTEGER NOT NULL,
+  namespace   INTEGER NOT NULL,
+  digest      BLOB NOT NULL,       -- empty: whatever the text is now
+  since_us    INTEGER NOT NULL,
+  next_us     INTEGER NOT NULL,
+  attempts    INTEGER NOT NULL,
+  is_given_up INTEGER NOT NULL,
+  reason      TEXT,
+  PRIMARY KEY (position, model)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX embedding_outbox_due ON embedding_outbox (model, is_given_up, since_us);
+"""
+
 #: Each is run once, in order, in one transaction of its own together with the new user_version. Never edit one that
 #: was released: add another.
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SESSIONS_FEED_JOBS, _NAMESPACES_AND_TWINS)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SESSIONS_FEED_JOBS, _NAMESPACES_AND_TWINS, _EMBEDDINGS)

@@ -5,27 +5,35 @@ thread of their own, lists and searches on a few more.
 import contextlib
 from pathlib import Path
 
+from ragrid.services.memory.sqlite.embeddings import SqliteEmbeddings
 from ragrid.services.memory.sqlite.feed import SqliteFeed
 from ragrid.services.memory.sqlite.files import FILE_NAME, open_writer, prepare
 from ragrid.services.memory.sqlite.memories import SqliteMemories
 from ragrid.services.memory.sqlite.search import SqliteSearch
 from ragrid.services.memory.sqlite.sessions import SqliteSessions
 from ragrid.services.memory.sqlite.upkeep import SqliteUpkeep
+from ragrid.services.memory.sqlite.vector_cache import VectorCache
 from ragrid.services.memory.sqlite.writer import Writer
 from ragrid.system.files import held_lock
 
 LOCK_NAME = "memory.lock"
+#: Vectors of some 300,000 memories at 384 members each.
+VECTOR_CACHE_BYTES = 512 * 1024 * 1024
 
 
-class SqliteStore(SqliteMemories, SqliteFeed, SqliteSearch, SqliteSessions, SqliteUpkeep):
+class SqliteStore(SqliteMemories, SqliteEmbeddings, SqliteFeed, SqliteSearch, SqliteSessions, SqliteUpkeep):
     """A MemoryStore in the file `memory.db` of a directory that one process owns.
 
     Make it with `open`; one event loop may use it.
     """
 
     @classmethod
-    def open(cls, directory: Path, *, max_bytes: int | None = None) -> "SqliteStore":
+    def open(
+        cls, directory: Path, *, max_bytes: int | None = None, vector_cache_bytes: int = VECTOR_CACHE_BYTES
+    ) -> "SqliteStore":
         """Lock, check, migrate and open the store in `directory`; `max_bytes` bounds the file, not its log.
+
+        `vector_cache_bytes` bounds the vectors that are kept in memory for searches.
 
         Raises ConflictError when another process has it, StateError when the file is damaged or not ours.
         """
@@ -36,5 +44,7 @@ class SqliteStore(SqliteMemories, SqliteFeed, SqliteSearch, SqliteSessions, Sqli
             prepare(path)
             writer = Writer(lambda: open_writer(path), max_bytes=max_bytes)
             resources.callback(writer.close)
-            return cls(path, writer, resources.pop_all())
+            store = cls(path, writer, resources.pop_all())
+            store.vector_cache = VectorCache(vector_cache_bytes)
+            return store
         raise AssertionError("an exit stack swallows nothing")

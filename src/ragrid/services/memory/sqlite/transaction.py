@@ -46,6 +46,8 @@ class Transaction:
             None if max_bytes is None else max(1, max_bytes // fetch(connection, "PRAGMA page_size")[0][0])
         )
         self._has_reserve = True
+        #: Numbers of the models that want a vector of each text; None until they are read.
+        self.models: tuple[int, ...] | None = None
         self._namespaces: dict[Scope, int] = {}
         self._rooms: dict[int, Room] = {}
         self._changed_rooms: set[int] = set()
@@ -96,6 +98,7 @@ class Transaction:
         if self._connection.in_transaction:
             self.run("ROLLBACK")
         self.seq, self.rows = self._committed
+        self.models = None
         self.changed.clear()
         self.forget_namespaces()
 

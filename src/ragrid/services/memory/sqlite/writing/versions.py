@@ -8,6 +8,7 @@ from typing import Any
 from ragrid.services.memory.changes import Stored, Version
 from ragrid.services.memory.model import Memory, searchable
 from ragrid.services.memory.sqlite.transaction import Transaction, scope_word
+from ragrid.services.memory.sqlite.writing.embeddings import note_version
 
 #: What `stored_of` reads, in its order.
 STORED_COLUMNS = """
@@ -51,6 +52,7 @@ def apply(transaction: Transaction, namespace: int, version: Version) -> None:
     else:
         _update(transaction, namespace, version, version.memory)
     transaction.count(namespace, version.rows_delta, version.size_delta)
+    note_version(transaction, namespace, version)
     doc = version.doc or None
     transaction.run(
         _EVENT,

@@ -1,0 +1,104 @@
+"""The vectors of the namespaces that were searched last, in memory. Kept up to date by asking the store for what came
+since; used from several reader threads.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+
+import apsw
+import numpy as np
+
+from ragrid.inference.embedder import FloatArray
+from ragrid.services.memory.embedding.matrix import IntArray, Matrix, unpack
+from ragrid.services.memory.sqlite.files import fetch
+from ragrid.services.memory.sqlite.vectors import COUNT, NEW_VECTORS
+
+#: Vectors that are read at once.
+BLOCK = 4096
+#: A matrix is built anew once this many of its rows were found not to hold any more, and a quarter of all.
+STALE_ROWS = 256
+
+Key = tuple[int, int]
+
+
+class _Entry:
+    def __init__(self, dimension: int) -> None:
+        self.matrix = Matrix(dimension)
+        self.lock = threading.Lock()
+        self.stale = 0
+
+
+class VectorCache:
+    """Matrices by namespace and model, the ones used longest ago dropped first; all together within `limit_bytes`.
+
+    A namespace that does not fit alone is read from the store for each question: slower, and the same answer.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that the matrices hold."""
+        return sum(entry.matrix.size_bytes for entry in list(self._entries.values()))
+
+    def compare(
+        self, reader: apsw.Connection, namespace: int, model: int, vector: FloatArray
+    ) -> tuple[IntArray, FloatArray]:
+        """Return the stamps of all vectors of a namespace that `reader` sees, and their cosines with `vector`.
+
+        There may be more stamps than that: older ones that no longer hold, newer ones that do not hold for `reader`.
+        """
+        key = (namespace, model)
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                entry = self._entries[key] = _Entry(len(vector))
+            self._entries.move_to_end(key)
+        with entry.lock:
+            if entry.matrix.count == 0:
+                rows: int = fetch(reader, COUNT, (model, namespace))[0][0]
+                if rows * len(vector) * vector.itemsize > self._limit_bytes:
+                    return self._compare_blocks(reader, key, vector)
+                entry.matrix.reserve(rows)
+            for stamps, block in _blocks(reader, key, entry.matrix.last_stamp, len(vector)):
+                entry.matrix.add(stamps, block)
+        self._make_room(key)
+        return entry.matrix.compare(vector)
+
+    def note_stale(self, namespace: int, model: int, rows: int) -> None:
+        """Hear that so many rows of a comparison did not hold; a matrix with many of them is built anew."""
+        with self._lock:
+            entry = self._entries.get((namespace, model))
+            if entry is None:
+                return
+            entry.stale += rows
+            if entry.stale >= max(STALE_ROWS, entry.matrix.count // 4):
+                del self._entries[namespace, model]
+
+    def _compare_blocks(self, reader: apsw.Connection, key: Key, vector: FloatArray) -> tuple[IntArray, FloatArray]:
+        parts = [(stamps, block @ vector) for stamps, block in _blocks(reader, key, 0, len(vector))]
+        return np.concatenate([stamps for stamps, _ in parts]), np.concatenate([scores for _, scores in parts])
+
+    def _make_room(self, kept: Key) -> None:
+        with self._lock:
+            size_bytes = sum(entry.matrix.size_bytes for entry in self._entries.values())
+            for key in list(self._entries):
+                if size_bytes <= self._limit_bytes or key == kept:
+                    break
+                size_bytes -= self._entries.pop(key).matrix.size_bytes
+
+
+def _blocks(reader: apsw.Connection, key: Key, after: int, dimension: int) -> Iterator[tuple[IntArray, FloatArray]]:
+    namespace, model = key
+    while True:
+        rows = fetch(reader, NEW_VECTORS, (model, namespace, after, BLOCK))
+        if rows:
+            stamps = np.array([stamp for stamp, _ in rows], np.int64)
+            after = int(stamps[-1])
+            yield stamps, unpack([blob for _, blob in rows], dimension)
+        if len(rows) < BLOCK:
+            return
