@@ -38,7 +38,11 @@ class RunningGrid:
     @property
     def environment(self) -> dict[str, str]:
         """The environment of the user who runs it."""
-        return {**os.environ, "XDG_STATE_HOME": str(self.home), "NO_COLOR": "1"}
+        own = {
+            "XDG_STATE_HOME": str(self.home),
+            "XDG_CONFIG_HOME": str(self.home / "nobody"),
+        }  # who runs it signs in elsewhere
+        return {**os.environ, **own, "NO_COLOR": "1"}
 
     def cli(self, *arguments: str, limit_s: float = START_LIMIT_S) -> subprocess.CompletedProcess[str]:
         """Run one verb to its end."""

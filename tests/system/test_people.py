@@ -30,6 +30,27 @@ def status_of(grid: RunningGrid, token: str, path: str = "/memory/v1/memories") 
         return client.get(path).status_code
 
 
+def called(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        (str(RAGRID), *arguments), env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def acts_as_the_person_who_is_signed_in(grid: RunningGrid, environment: dict[str, str]) -> None:
+    """`ragrid ask`, `ingest` and `memory`, here and from a machine that has nothing but the sign-in."""
+    page = grid.home / "of-eve.md"
+    page.write_text("# Of Eve\n\nEve keeps seven hens behind the mill.\n")
+    done = called(environment, "ingest", str(page))
+    assert (done.returncode, "as eve, who is signed in" in done.stderr) == (0, True), done.stderr
+    made = called(environment, "memory", "put", "Eve likes rye bread", "--json")
+    assert json.loads(made.stdout)["created_by"] == "eve", made.stderr
+    elsewhere = {**environment, "XDG_STATE_HOME": str(grid.home / "empty")}
+    answer = called(elsewhere, "ask", "how many hens does Eve keep?", "--json")
+    assert "of-eve.md" in {each["document"] for each in json.loads(answer.stdout)["citations"]}, answer.stderr
+    reader = called({**elsewhere, "RAGRID_TOKEN": grid.token("reader")}, "ingest", str(page))
+    assert (reader.returncode, "rag:write" in reader.stderr) == (1, True), "a given token comes first"
+
+
 def test_a_person_signs_in_from_the_command_line_and_is_shut_out(grid: RunningGrid) -> None:
     with_input(grid, f"{PASSWORD}\n", "user", "add", "eve", "--role", "writer", "--json")
     assert [one["name"] for one in grid.json("user", "list")["users"]] == ["eve"]
@@ -66,9 +87,12 @@ def test_a_person_signs_in_from_the_command_line_and_is_shut_out(grid: RunningGr
     assert status_of(grid, token) == 200
     assert status_of(grid, token, "/tokens/v1/clients") == 403, "eve is a writer, no administrator"
     assert "'sub': 'eve'" in str(grid.json("token", "inspect", token)["claims"])
+    acts_as_the_person_who_is_signed_in(grid, environment)
     assert "sign-in" in [line["event"] for line in grid.json("audit", "--subject", "eve")["events"]]
     grid.ok("user", "disable", "eve", "--json")
     eventually(lambda: status_of(grid, token) == 401, "a disabled person's token is refused")
+    refused = called(environment, "ask", "who may ask?")
+    assert (refused.returncode, "401" in refused.stderr) == (1, True), "not as somebody else instead"
     over = subprocess.run((str(RAGRID), "login", "--end"), env=environment, capture_output=True, text=True, check=False)
     assert over.returncode == 0, over.stderr
     again = subprocess.run(

@@ -1,11 +1,11 @@
 """`ragrid ask`."""
 
 import sys
-from pathlib import Path
 
 import click
 
-from ragrid.cli.context import client_of, json_option, site_of_state, state_option
+from ragrid.cli.caller import Caller, caller_options, grid_of
+from ragrid.cli.context import json_option
 from ragrid.cli.talk import console, show
 from ragrid.client import Answer, Citation, Cited, Done, GridClient, Piece
 
@@ -17,12 +17,11 @@ _QUOTE_LENGTH = 100
 )
 @click.argument("question")
 @click.option("-k", "count", default=5, show_default=True, type=click.IntRange(1, 50), help="Passages to rest on.")
-@state_option
+@caller_options
 @json_option
-def command(question: str, count: int, state: Path | None, as_json: bool) -> None:
+def command(question: str, count: int, *, caller: Caller, as_json: bool) -> None:
     """Ask a question over the grid's documents; the answer streams, and cites file and position."""
-    site = site_of_state(state)
-    with client_of(site, "reader") as client:
+    with grid_of(caller, "reader") as client:
         if as_json:
             show(answer_document(client.ask(question, count)))
         else:

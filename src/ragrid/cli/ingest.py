@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from ragrid.cli.context import client_of, json_option, site_of_state, state_option
+from ragrid.cli.caller import Caller, caller_options, grid_of
+from ragrid.cli.context import json_option
 from ragrid.cli.talk import Progress, console, progress, show
 from ragrid.client import GridClient, RefusedError
 from ragrid.client.walk import Found, Skipped, walk
@@ -25,12 +26,11 @@ class Outcome:
 
 @click.command(epilog="\b\nExamples:\n  ragrid ingest handbook/ notes.md\n  ragrid ingest --json docs/ | jq .failed")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@state_option
+@caller_options
 @json_option
-def command(paths: tuple[Path, ...], state: Path | None, as_json: bool) -> int:
+def command(paths: tuple[Path, ...], *, caller: Caller, as_json: bool) -> int:
     """Put files and folders (text, Markdown, HTML) into the grid's documents; unchanged files are skipped."""
-    site = site_of_state(state)
-    with client_of(site, "writer") as client:
+    with grid_of(caller, "writer") as client:
         outcomes = ingest_paths(client, paths)
     counted = Counter(outcome.status for outcome in outcomes)
     failed = counted["failed"]

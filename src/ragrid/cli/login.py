@@ -26,13 +26,16 @@ from ragrid.client.login import CachedLogin, begin, login_file, wait_for_person
 def command(
     *, address: str | None, ca_file: Path | None, scope: str | None, is_end: bool, state: Path | None, as_json: bool
 ) -> None:
-    """Sign in as a person: open the page that is shown, and allow it there. `ragrid token issue --login` uses it."""
+    """Sign in as a person: open the page that is shown, and allow it there.
+
+    `ragrid ask`, `ingest` and `memory` then act as that person, and `ragrid token issue --login` shows the token.
+    """
     if address is None:
         site = site_of_state(state)
         address, ca_file = site.grid.public_url, site.gateway_authority
     with GridClient(address, ca_file=ca_file) as client:
         path = login_file(client.address)
-        login = CachedLogin(path, client)
+        login = CachedLogin(path, client, ca_file=ca_file)
         if is_end:
             login.end()
             say("signed out")

@@ -8,7 +8,8 @@ import click
 
 import ragrid
 from ragrid.cli.administer import draw
-from ragrid.cli.context import client_of, json_option, site_of_state, state_option
+from ragrid.cli.caller import Caller, grid_of
+from ragrid.cli.context import json_option, state_option
 from ragrid.cli.memory_options import (
     content_of,
     criteria_of,
@@ -207,4 +208,4 @@ def openapi(_as_json: bool) -> None:
 
 
 def _grid(state: Path | None, role: str) -> GridClient:
-    return client_of(site_of_state(state), role)
+    return grid_of(Caller(state=state), role)

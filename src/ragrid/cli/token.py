@@ -38,7 +38,8 @@ def issue(role: str, *, scope: str | None, as_person: bool, state: Path | None, 
     site = site_of_state(state)
     if as_person:
         with _anonymous(site) as client:
-            access_token = CachedLogin(login_file(site.grid.public_url), client)()
+            file = login_file(site.grid.public_url)
+            access_token = CachedLogin(file, client, ca_file=site.gateway_authority)()
         show({"access_token": access_token}) if as_json else click.echo(access_token)
         return
     with _anonymous(site) as client:

@@ -6,14 +6,16 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from ragrid.client.calls import Call, form_call
 from ragrid.client.refusals import RefusedError
+from ragrid.client.renewal import SPARE_S
 from ragrid.client.synchronous import GridClient
-from ragrid.errors import AuthError
+from ragrid.errors import AuthError, UnreachableError
 from ragrid.system.clock import Clock, SystemClock
 from ragrid.system.files import PRIVATE, write_atomic
 
@@ -53,6 +55,17 @@ class _Kept(msgspec.Struct, frozen=True, kw_only=True):
     access_token: str
     expires_s: float
     refresh_token: str
+    address: str = ""
+    ca_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """A sign-in that is kept on this machine: where it is good, and what the grid there is verified with."""
+
+    address: str
+    ca_file: Path | None
+    file: Path
 
 
 def begin(scope: str | None) -> Call[DeviceCodes]:
@@ -103,9 +116,24 @@ def wait_for_person(
 
 def login_file(address: str) -> Path:
     """Return where the sign-in at a grid's address is kept: below $XDG_CONFIG_HOME, else ~/.config."""
+    return _folder() / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', address)}.json"
+
+
+def sign_ins() -> list[SignIn]:
+    """Return the sign-ins that are kept on this machine, by address; a file that is none is left out."""
+    found = []
+    for file in sorted(_folder().glob("*.json")):
+        with contextlib.suppress(AuthError):
+            kept = _read(file)
+            ca_file = None if kept.ca_file is None else Path(kept.ca_file)
+            found.append(SignIn(kept.address, ca_file, file))
+    return found
+
+
+def _folder() -> Path:
     home = os.environ.get("XDG_CONFIG_HOME")
     base = Path(home) if home else Path.home() / ".config"
-    return base / "ragrid" / "logins" / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', address)}.json"
+    return base / "ragrid" / "logins"
 
 
 class CachedLogin:
@@ -115,44 +143,53 @@ class CachedLogin:
     that is used twice ends the sign-in.
     """
 
-    def __init__(self, path: Path, client: GridClient, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, path: Path, client: GridClient, *, ca_file: Path | None = None, clock: Clock | None = None
+    ) -> None:
+        """`ca_file` is what `client` verifies the grid with; it is kept beside the tokens."""
         self._path = path
         self._client = client
+        self._ca_file = ca_file
         self._clock = clock or SystemClock()
 
     def keep(self, tokens: LoginTokens) -> None:
         """Write the tokens of a sign-in."""
-        expires_s = self._clock.now_s() + tokens.expires_in
-        kept = _Kept(access_token=tokens.access_token, expires_s=expires_s, refresh_token=tokens.refresh_token)
+        kept = _Kept(
+            access_token=tokens.access_token,
+            expires_s=self._clock.now_s() + tokens.expires_in,
+            refresh_token=tokens.refresh_token,
+            address=self._client.address,
+            ca_file=None if self._ca_file is None else str(self._ca_file.absolute()),
+        )
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomic(self._path, msgspec.json.encode(kept), mode=PRIVATE)
 
     def __call__(self) -> str:
-        """Return an access token that is good for at least a moment. Raises AuthError when nobody is signed in."""
+        """Return an access token that is good for at least a moment.
+
+        Raises AuthError when nobody is signed in, UnreachableError when the token has ended and nobody renews it.
+        """
         with self._locked():
-            kept = self._read()
-            if kept.expires_s - self._clock.now_s() > MARGIN_S:
+            kept = _read(self._path)
+            left_s = kept.expires_s - self._clock.now_s()
+            if left_s > MARGIN_S:
                 return kept.access_token
             try:
                 tokens = self._client.send(refresh(kept.refresh_token))
             except RefusedError as error:
                 raise AuthError(f"the sign-in is over: {error}; run `ragrid login`") from error
+            except UnreachableError:
+                if left_s <= SPARE_S:
+                    raise
+                return kept.access_token
             self.keep(tokens)
             return tokens.access_token
 
     def end(self) -> None:
         """Sign out and forget the tokens. Raises AuthError when nobody is signed in."""
         with self._locked():
-            self._client.send(end(self._read().refresh_token))
+            self._client.send(end(_read(self._path).refresh_token))
             self._path.unlink()
-
-    def _read(self) -> _Kept:
-        try:
-            return msgspec.json.decode(self._path.read_bytes(), type=_Kept)
-        except FileNotFoundError as error:
-            raise AuthError("nobody is signed in at this grid; run `ragrid login`") from error
-        except (OSError, msgspec.MsgspecError) as error:
-            raise AuthError(f"{self._path}: not readable as a sign-in: {error}; run `ragrid login` again") from error
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -163,3 +200,12 @@ class CachedLogin:
             yield
         finally:
             os.close(handle)
+
+
+def _read(path: Path) -> _Kept:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Kept)
+    except FileNotFoundError as error:
+        raise AuthError("nobody is signed in at this grid; run `ragrid login`") from error
+    except (OSError, msgspec.MsgspecError) as error:
+        raise AuthError(f"{path}: not readable as a sign-in: {error}; run `ragrid login` again") from error
