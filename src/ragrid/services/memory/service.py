@@ -77,6 +77,7 @@ async def _keep_house(store: MemoryStore, clock: Clock) -> None:
                 pass
             while await store.sweep_sessions(now_us=int(clock.now_s() * 1_000_000), limit=SWEEP_BATCH) == SWEEP_BATCH:
                 pass
+            await store.sweep_jobs(now_us=int(clock.now_s() * 1_000_000))
             stats = await store.stats()
             ROWS.set(stats.rows)
             STORE_BYTES.set(stats.size_bytes)

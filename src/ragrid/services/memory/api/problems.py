@@ -19,6 +19,7 @@ _RAISED: Mapping[str, int] = {
     "invalid-parameter": 400,
     "invalid-precondition": 400,
     "invalid-token": 401,
+    "job-not-found": 404,
     "repeated-header": 400,
     "repeated-parameter": 400,
     "stopping": 503,

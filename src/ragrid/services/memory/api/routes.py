@@ -4,6 +4,7 @@ from starlette.routing import Route
 
 from ragrid.services.memory.api.changes import ChangesApi
 from ragrid.services.memory.api.description import DescriptionApi
+from ragrid.services.memory.api.jobs import JobsApi
 from ragrid.services.memory.api.memories import MemoriesApi
 from ragrid.services.memory.api.operation import Operation, routes_of
 from ragrid.services.memory.api.parts import Parts
@@ -20,7 +21,7 @@ class MemoryApi:
         self._base = f"{prefix}/v1"
         parts = Parts(store, clock, self._base)
         # The busiest first: routes are tried in order. POST /memories/search fits no method of /memories/{id}.
-        resources = (MemoriesApi(parts), SearchApi(parts), SessionsApi(parts), ChangesApi(parts))
+        resources = (MemoriesApi(parts), SearchApi(parts), SessionsApi(parts), ChangesApi(parts), JobsApi(parts))
         served = tuple(one for each in resources for one in each.operations())
         self.operations: tuple[Operation, ...] = (*served, *DescriptionApi(self._base, served).operations())
 

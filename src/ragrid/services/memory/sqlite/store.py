@@ -8,6 +8,7 @@ from pathlib import Path
 from ragrid.services.memory.sqlite.embeddings import SqliteEmbeddings
 from ragrid.services.memory.sqlite.feed import SqliteFeed
 from ragrid.services.memory.sqlite.files import FILE_NAME, open_writer, prepare
+from ragrid.services.memory.sqlite.jobs import SqliteJobs
 from ragrid.services.memory.sqlite.memories import SqliteMemories
 from ragrid.services.memory.sqlite.search import SqliteSearch
 from ragrid.services.memory.sqlite.sessions import SqliteSessions
@@ -21,7 +22,7 @@ LOCK_NAME = "memory.lock"
 VECTOR_CACHE_BYTES = 512 * 1024 * 1024
 
 
-class SqliteStore(SqliteMemories, SqliteEmbeddings, SqliteFeed, SqliteSearch, SqliteSessions, SqliteUpkeep):
+class SqliteStore(SqliteMemories, SqliteEmbeddings, SqliteFeed, SqliteJobs, SqliteSearch, SqliteSessions, SqliteUpkeep):
     """A MemoryStore in the file `memory.db` of a directory that one process owns.
 
     Make it with `open`; one event loop may use it.
