@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.routing import Route
 
 from ragrid.errors import StateError
 from ragrid.services.tokens.admin import AdminEndpoints
@@ -26,7 +28,7 @@ from ragrid.services.tokens.users import Users
 from ragrid.spec.settings import Listen, TokensSettings
 from ragrid.system.clock import Clock, SystemClock
 from ragrid.system.files import held_lock
-from ragrid.web.application import build_application
+from ragrid.web.application import Lifespan, build_application
 
 logger = logging.getLogger(__name__)
 
@@ -58,40 +60,50 @@ def _open(settings: TokensSettings) -> Store:
     return open_shared_store(settings.database_url_file)
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What one running token service consists of."""
+
+    settings: TokensSettings
+    store: Store
+    clock: Clock
+    issuer: Issuer
+    sign_ins: SignIns
+    desk: Desk
+    passwords: Passwords
+
+    def tend(self) -> None:
+        self.issuer.tend()
+        self.sign_ins.tend()
+
+
 def _application(settings: TokensSettings, store: Store, clock: Clock, *, held: contextlib.ExitStack) -> Starlette:
     issuer = Issuer(settings, store, clock)
-    desk, passwords = Desk(), Passwords()
-    users = Users(store, issuer, clock)
     sign_ins = SignIns(settings, store, issuer, clock)
-    devices = Devices(settings, store, sign_ins, clock)
-    exchange = Exchange(settings, store, issuer, clock)
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_application: Starlette) -> AsyncIterator[None]:
-        news = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        store.listen(lambda: loop.call_soon_threadsafe(news.set))
-        loops = [asyncio.create_task(_tend(tend, desk)), asyncio.create_task(_follow(issuer.follow, news, desk))]
-        try:
-            yield
-        finally:
-            for each in loops:
-                each.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
-            passwords.close()
-            desk.close()
-            held.close()
-            logger.info("store closed", extra={"store": store.where})
+    parts = _Parts(settings, store, clock, issuer, sign_ins, Desk(), Passwords())
 
     async def readiness() -> Mapping[str, Any]:
-        return await desk.do(issuer.probe)
-
-    def tend() -> None:
-        issuer.tend()
-        sign_ins.tend()
+        return await parts.desk.do(issuer.probe)
 
     KEY_AGE.set_function(issuer.keys.age_s)
     REVOCATIONS.set_function(lambda: len(issuer.revoked.tokens))
+    public, private = _routes(parts)
+    return build_application(
+        [*public, *private],
+        verifier=issuer.verifier(),
+        readiness=readiness,
+        name=NAME,
+        lifespan=_lifespan(parts, held),
+        public=frozenset(route.path for route in public),
+    )
+
+
+def _routes(parts: _Parts) -> tuple[list[Route], list[Route]]:
+    """Return the routes that need no bearer token, and those that do."""
+    settings, desk, issuer, sign_ins = parts.settings, parts.desk, parts.issuer, parts.sign_ins
+    users = Users(parts.store, issuer, parts.clock)
+    devices = Devices(settings, parts.store, sign_ins, parts.clock)
+    exchange = Exchange(settings, parts.store, issuer, parts.clock)
     browser = BrowserEndpoints(
         settings,
         desk,
@@ -99,21 +111,37 @@ def _application(settings: TokensSettings, store: Store, clock: Clock, *, held: 
         users=users,
         sign_ins=sign_ins,
         devices=devices,
-        passwords=passwords,
-        clock=clock,
+        passwords=parts.passwords,
+        clock=parts.clock,
     )
     oauth = OAuthEndpoints(settings, desk, issuer=issuer, sign_ins=sign_ins, devices=devices, exchange=exchange)
-    public = [*oauth.routes(), *browser.routes()]
     admin = AdminEndpoints(issuer, desk, known_roles=settings.roles).routes()
-    people = PeopleEndpoints(users, desk, passwords, known_roles=settings.roles).routes()
-    return build_application(
-        [*public, *admin, *people],
-        verifier=issuer.verifier(),
-        readiness=readiness,
-        name=NAME,
-        lifespan=lifespan,
-        public=frozenset(route.path for route in public),
-    )
+    people = PeopleEndpoints(users, desk, parts.passwords, known_roles=settings.roles).routes()
+    return [*oauth.routes(), *browser.routes()], [*admin, *people]
+
+
+def _lifespan(parts: _Parts, held: contextlib.ExitStack) -> Lifespan:
+    """Return what runs beside the requests, and ends with them; the store is closed last."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_application: Starlette) -> AsyncIterator[None]:
+        news = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        parts.store.listen(lambda: loop.call_soon_threadsafe(news.set))
+        follow = _follow(parts.issuer.follow, news, parts.desk)
+        loops = [asyncio.create_task(_tend(parts.tend, parts.desk)), asyncio.create_task(follow)]
+        try:
+            yield
+        finally:
+            for each in loops:
+                each.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            parts.passwords.close()
+            parts.desk.close()
+            held.close()
+            logger.info("store closed", extra={"store": parts.store.where})
+
+    return lifespan
 
 
 async def _tend(tend: Callable[[], None], desk: Desk) -> None:
