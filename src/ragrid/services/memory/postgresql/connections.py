@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ragrid.services.memory.feed.watch import Watches
 from ragrid.services.memory.postgresql.pool import Pool
+from ragrid.services.memory.postgresql.wakeups import Wakeups
 from ragrid.services.memory.postgresql.writer import LANES, Writer
 
 #: Connections that read, in each process.
@@ -16,7 +18,10 @@ class Connections:
     def __init__(self, dsn: str) -> None:
         self.pool = Pool(dsn, READERS)
         self.writing = Pool(dsn, LANES)
-        self.writer = Writer(self.writing)
+        watches = Watches()
+        self.wakeups = Wakeups(dsn, self.pool, watches)
+        self.writer = Writer(self.writing, watches, self.wakeups.changed)
+        self.wakeups.start()
 
     async def rows(self, tenant: str, sql: str, *parameters: object) -> Sequence[Any]:
         """Run one statement that reads, shown the rows of `tenant` alone."""

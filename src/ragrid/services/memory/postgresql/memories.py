@@ -1,10 +1,9 @@
 """Memories one by one and in lists, in PostgreSQL."""
 
-from ragrid.services.memory.changes import Change, Create, Scope
+from ragrid.services.memory.changes import Change, Scope
 from ragrid.services.memory.postgresql.connections import Connections
 from ragrid.services.memory.postgresql.queries import HISTORY, READ, list_statement
-from ragrid.services.memory.postgresql.transaction import Transaction
-from ragrid.services.memory.postgresql.workspace import RequestKey
+from ragrid.services.memory.postgresql.workspace import need_of
 from ragrid.services.memory.postgresql.writer import Job
 from ragrid.services.memory.protocol.memories import Event, Filter, Page, Read, Written
 
@@ -22,13 +21,7 @@ class PostgresMemories(Connections):
     async def change(self, change: Change) -> Written:
         """See Memories."""
 
-        async def work(transaction: Transaction) -> Written:
-            return transaction.workspace.change(change)
-
-        requests: tuple[RequestKey, ...] = ()
-        if isinstance(change, Create) and change.idempotency is not None:
-            requests = ((change.actor, change.idempotency.key),)
-        job = Job(work, keys=((change.scope.namespace, change.id),), requests=requests)
+        job = Job(lambda transaction: transaction.change(change), need_of(change))
         result: Written = await self.writer.submit(change.scope.tenant, job)
         return result
 

@@ -25,7 +25,7 @@ FROM memory AS m LEFT JOIN LATERAL (
   SELECT * FROM memory_event AS one
   WHERE one.tenant = $1 AND one.namespace = $2 AND one.id = $3 AND one.seq < $5 ORDER BY one.seq DESC LIMIT $6
 ) AS e ON true
-WHERE m.tenant = $1 AND m.namespace = $2 AND m.id = $3 AND m.op <> 'expire'
+WHERE m.tenant = $1 AND m.namespace = $2 AND m.id = $3 AND NOT m.is_erased
   AND (m.expires_us IS NULL OR m.expires_us > $4)
 ORDER BY e.seq DESC
 """
@@ -44,8 +44,8 @@ FROM asked AS a
 WHERE r.rank > 0
 """
 _ASKED = f"""
-SELECT one.word::tsquery AS word, greatest(n.words::float8 / greatest(n.documents, 1), 1) AS mean,
-  ln(1 + (greatest(n.documents - c.holding, 0) + 0.5) / (c.holding + 0.5)) AS rarity
+SELECT one.word::tsquery AS word, greatest(n.words::float8 / greatest(n.rows, 1), 1) AS mean,
+  ln(1 + (greatest(n.rows - c.holding, 0) + 0.5) / (c.holding + 0.5)) AS rarity
 FROM namespace AS n CROSS JOIN unnest($3::text[]) AS one (word) CROSS JOIN LATERAL (
   SELECT count(*) AS holding FROM (
     SELECT FROM memory_words AS h WHERE h.words @@ one.word::tsquery LIMIT {RARITY_SAMPLE}

@@ -40,8 +40,10 @@ CREATE TABLE namespace (
   tenant     text COLLATE "C" NOT NULL,
   name       text COLLATE "C" NOT NULL,
   created_us bigint NOT NULL,
-  documents  bigint NOT NULL DEFAULT 0,  -- live memories, and the words in them
+  rows       bigint NOT NULL DEFAULT 0,  -- live memories, the bytes of their documents, and their words
+  size_bytes bigint NOT NULL DEFAULT 0,
   words      bigint NOT NULL DEFAULT 0,
+  settings   bytea,
   PRIMARY KEY (tenant, name)
 ) WITH (fillfactor = 50);
 
@@ -53,8 +55,8 @@ CREATE TABLE memory (
   position   bigint NOT NULL,  -- the seq at which it was made: the order of lists
   version    bigint NOT NULL,
   seq        bigint NOT NULL,
-  op         text COLLATE "C" NOT NULL,
   is_deleted boolean NOT NULL,
+  is_erased  boolean NOT NULL,
   type       text COLLATE "C",
   user_id    bytea,
   agent_id   bytea,
@@ -63,6 +65,8 @@ CREATE TABLE memory (
   created_us bigint NOT NULL,
   created_by text COLLATE "C" NOT NULL,
   expires_us bigint,
+  superseded_by text COLLATE "C",
+  fingerprint   bytea,  -- of the contents: memories that have the same are twins
   doc        bytea NOT NULL,
   plain      jsonb,  -- the document without NUL, which `jsonb` cannot hold; NULL where it has none
   PRIMARY KEY (tenant, namespace, id)
@@ -76,6 +80,7 @@ CREATE INDEX memory_agent ON memory (tenant, namespace, agent_id, position)
 CREATE INDEX memory_session ON memory (tenant, namespace, session_id, position)
   WHERE NOT is_deleted AND session_id IS NOT NULL;
 CREATE INDEX memory_expiry ON memory (tenant, expires_us) WHERE expires_us IS NOT NULL;
+CREATE INDEX memory_twin ON memory (tenant, namespace, fingerprint) WHERE fingerprint IS NOT NULL;
 
 CREATE TABLE memory_words (
   tenant   text COLLATE "C" NOT NULL,
@@ -100,6 +105,7 @@ CREATE TABLE memory_event (
   PRIMARY KEY (tenant, seq)
 );
 CREATE INDEX memory_event_key ON memory_event (tenant, namespace, id, seq);
+CREATE INDEX memory_event_order ON memory_event (tenant, namespace, seq);
 
 CREATE TABLE idempotency (
   tenant      text COLLATE "C" NOT NULL,
@@ -108,6 +114,7 @@ CREATE TABLE idempotency (
   fingerprint bytea NOT NULL,
   seq         bigint NOT NULL,
   expires_us  bigint NOT NULL,
+  is_new      boolean NOT NULL,
   PRIMARY KEY (tenant, subject, key)
 );
 CREATE INDEX idempotency_expiry ON idempotency (tenant, expires_us);

@@ -1,6 +1,7 @@
 """`PostgresStore`: the store of several replicas on one database."""
 
 from ragrid.services.memory.postgresql.failures import FAILURES, refusal_of
+from ragrid.services.memory.postgresql.feed import PostgresFeed
 from ragrid.services.memory.postgresql.memories import PostgresMemories
 from ragrid.services.memory.postgresql.migrate import prepare
 from ragrid.services.memory.postgresql.pool import close, connect
@@ -9,7 +10,7 @@ from ragrid.services.memory.postgresql.sessions import PostgresSessions
 from ragrid.services.memory.postgresql.upkeep import PostgresUpkeep
 
 
-class PostgresStore(PostgresMemories, PostgresSearch, PostgresSessions, PostgresUpkeep):
+class PostgresStore(PostgresMemories, PostgresSearch, PostgresSessions, PostgresFeed, PostgresUpkeep):
     """A MemoryStore in the schema `ragrid_memory` of a PostgreSQL database. Make it with `open`; one event loop may use
     it. Any number of processes may use one database: whatever one answered, all others see.
     """

@@ -4,11 +4,27 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import asyncpg
+import msgspec
 
-from ragrid.services.memory.changes import Stored, expire
+from ragrid.services.memory.changes import Change, Stored
+from ragrid.services.memory.deciding import decide
+from ragrid.services.memory.ground import Remembered
+from ragrid.services.memory.namespaces import EMPTY, NamespaceSettings, Room
 from ragrid.services.memory.postgresql import statements
 from ragrid.services.memory.postgresql.where import plain_of
-from ragrid.services.memory.postgresql.workspace import Held, Key, Pending, Request, RequestKey, Workspace
+from ragrid.services.memory.postgresql.workspace import (
+    Held,
+    Need,
+    NotLoadedError,
+    Pending,
+    Request,
+    Row,
+    Workspace,
+)
+from ragrid.services.memory.protocol.memories import Written
+from ragrid.services.memory.versions import expired
+
+_decode_settings = msgspec.json.Decoder(NamespaceSettings).decode
 
 
 class Transaction:
@@ -33,25 +49,47 @@ class Transaction:
         seq, number, _ = row
         return cls(connection, Workspace(tenant, seq), number)
 
-    async def load(self, keys: Collection[Key], requests: Collection[RequestKey]) -> None:
-        """Read what changes of these memories, under these idempotency keys, will have to know."""
-        tenant = self.workspace.tenant
-        if keys:
-            for row in await self.connection.fetch(statements.CURRENT, tenant, *_columns(keys, 2)):
+    async def change(self, change: Change) -> Written:
+        """Carry out one change, or raise its refusal before anything is noted."""
+        workspace = self.workspace
+        while True:
+            try:
+                outcome = decide(workspace, change, seq=workspace.seq + 1)
+                workspace.carry_out(change, outcome)
+            except NotLoadedError as error:
+                await self.load(error.need)
+            else:
+                return outcome.written
+
+    async def load(self, need: Need) -> None:
+        """Read what decisions will look at. What was decided in this transaction is not overwritten by it."""
+        if need.keys:
+            await self._load_memories(need)
+        if need.documents:
+            await self._load_documents(need)
+        if need.twins:
+            for row in await self._fetch(statements.TWINS, *_columns(need.twins, 2)):
                 self.workspace.hold((row["namespace"], row["id"]), _held(row))
-        if requests:
-            for row in await self.connection.fetch(statements.REQUESTS, tenant, *_columns(requests, 2)):
-                self._know(row)
+            for twin in need.twins:
+                self.workspace.know_twins(*twin)
+        if need.rooms:
+            rooms = await self._fetch(statements.ROOMS, list(need.rooms))
+            for name, settings, rows, size_bytes in rooms:
+                self.workspace.know_room(name, Room(_decode_settings(settings or b"{}"), rows, size_bytes))
+            for name in need.rooms:
+                self.workspace.know_room(name, EMPTY)
+        if need.requests:
+            await self._load_requests(need)
 
     async def sweep(self, now_us: int, limit: int) -> int:
         """End up to `limit` memories whose time is over, and forget as many old idempotency keys."""
         workspace = self.workspace
         await self.flush()
-        rows = await self.connection.fetch(statements.EXPIRED, workspace.tenant, now_us, limit)
+        rows = await self._fetch(statements.EXPIRED, now_us, limit)
         for row in rows:
-            held = _held(row)
-            workspace.hold((row["namespace"], row["id"]), held)
-            workspace.apply(row["namespace"], [expire(held.stored, row["id"], seq=workspace.seq + 1, at_us=now_us)])
+            held, memory_id = _held(row), row["id"]
+            workspace.hold((row["namespace"], memory_id), held)
+            workspace.apply(row["namespace"], [expired(held.stored, memory_id, seq=workspace.seq + 1, at_us=now_us)])
         await self.flush()
         await self.connection.execute(statements.FORGET, workspace.tenant, now_us, limit)
         await self.connection.execute(statements.NEXT_EXPIRY, workspace.tenant)
@@ -59,34 +97,49 @@ class Transaction:
 
     async def flush(self) -> None:
         """Write what was decided so far."""
-        pending = self.workspace.take_pending()
-        if not pending.lines:
-            return
-        tenant = self.workspace.tenant
+        pending, tenant = self.workspace.take_pending(), self.workspace.tenant
         if pending.erased:
             await self.connection.execute(statements.ERASE, tenant, *_columns(sorted(pending.erased), 2))
-        counts = (self.workspace.seq, pending.live, pending.next_expiry_us)
-        await self.connection.execute(statements.WRITE, tenant, *_written(pending), *counts)
+        if pending.lines or pending.requests:
+            live = sum(one.rows for one in pending.growth.values())
+            counts = (self.workspace.seq, live, pending.next_expiry_us)
+            await self.connection.execute(statements.WRITE, tenant, *_written(pending), *counts)
         if pending.requests:
-            rows = [(*name, one.fingerprint, one.seq, one.expires_us) for name, one in sorted(pending.requests.items())]
-            await self.connection.execute(statements.REQUEST, tenant, *_columns(rows, 5))
+            rows = [
+                (*name, one.known.fingerprint, one.seq, one.expires_us, one.known.is_new)
+                for name, one in sorted(pending.requests.items())
+            ]
+            await self.connection.execute(statements.REQUEST, tenant, *_columns(rows, 6))
 
     async def commit(self) -> None:
         """Make it durable."""
         await self.connection.execute("COMMIT")
 
-    def _know(self, row: asyncpg.Record) -> None:
-        key = (row["namespace"], row["id"])
-        self.workspace.hold(key, _held(row))
-        request = Request(
-            fingerprint=row["fingerprint"],
-            key=key,
-            version=row["made_version"],
-            doc=row["made_doc"],
-            seq=row["request_seq"],
-            expires_us=row["request_expires_us"],
-        )
-        self.workspace.know((row["subject"], row["key"]), request)
+    async def _fetch(self, sql: str, *parameters: object) -> Sequence[asyncpg.Record]:
+        rows: Sequence[asyncpg.Record] = await self.connection.fetch(sql, self.workspace.tenant, *parameters)
+        return rows
+
+    async def _load_memories(self, need: Need) -> None:
+        for row in await self._fetch(statements.CURRENT, *_columns(need.keys, 2)):
+            self.workspace.hold((row["namespace"], row["id"]), _held(row))
+        for key in need.keys:
+            self.workspace.hold(key, None)
+
+    async def _load_documents(self, need: Need) -> None:
+        for namespace, memory_id, version, doc in await self._fetch(statements.DOCUMENTS, *_columns(need.documents, 3)):
+            self.workspace.know_document((namespace, memory_id), version, doc)
+        for namespace, memory_id, version in need.documents:
+            self.workspace.know_document((namespace, memory_id), version, None)
+
+    async def _load_requests(self, need: Need) -> None:
+        for row in await self._fetch(statements.REQUESTS, *_columns(need.requests, 2)):
+            key = (row["namespace"], row["id"])
+            self.workspace.hold(key, _held(row))
+            made = (row["request_fingerprint"], row["id"], row["made_version"], row["made_doc"], row["is_new"])
+            request = Request(Remembered(*made), key, row["request_seq"], row["request_expires_us"])
+            self.workspace.know_request((row["subject"], row["key"]), request)
+        for one in need.requests:
+            self.workspace.know_request(one, None)
 
 
 def _held(row: asyncpg.Record) -> Held:
@@ -98,37 +151,39 @@ def _held(row: asyncpg.Record) -> Held:
         created_by=row["created_by"],
         expires_us=row["expires_us"],
         is_deleted=row["is_deleted"],
+        is_erased=row["is_erased"],
+        superseded_by=row["superseded_by"],
     )
-    return Held(stored, row["words"])
+    return Held(stored, row["words"], row["fingerprint"])
 
 
 def _written(pending: Pending) -> list[list[Any]]:
     """Return the columns of all tables that `WRITE` fills, in its order."""
-    rows = []
-    for row in pending.rows.values():
-        one = row.version
-        memory = one.memory
-        kinds = (memory.type, _raw(memory.user_id), _raw(memory.agent_id), _raw(memory.session_id)) if memory else ()
-        rows.append(
-            (row.namespace, one.id, one.position, one.version, one.seq, one.op, memory is None)
-            + (kinds or (None, None, None, None))
-            + (row.words, one.created_us, one.created_by, one.expires_us, one.doc, plain_of(one.doc))
-        )
     lines = [
         (v.seq, line.namespace, v.id, v.version, v.op, v.actor, v.at_us, line.doc)
         for line in pending.lines
         for v in (line.version,)
     ]
-    first_us = {line.namespace: line.version.at_us for line in reversed(pending.lines)}
-    growth = [(name, first_us[name], one.documents, one.words) for name, one in sorted(pending.growth.items())]
-    indexed = sorted(pending.indexed.items())
+    growth = [(name, *msgspec.structs.astuple(one)) for name, one in sorted(pending.growth.items())]
     return [
-        *_columns(rows, 17),
+        *_columns([_memory_row(row) for row in pending.rows.values()], 19),
         *_columns(lines, 8),
         sorted(pending.unindexed),
-        *_columns(indexed, 2),
-        *_columns(growth, 4),
+        *_columns(sorted(pending.indexed.items()), 2),
+        *_columns(growth, 5),
     ]
+
+
+def _memory_row(row: Row) -> tuple[Any, ...]:
+    one, memory = row.version, row.version.memory
+    kinds: tuple[Any, ...] = (None, None, None, None)
+    superseded_by = None
+    if memory is not None:
+        kinds = (memory.type, *(_raw(text) for text in (memory.user_id, memory.agent_id, memory.session_id)))
+        superseded_by = memory.superseded_by
+    place = (row.namespace, one.id, one.position, one.version, one.seq, memory is None, one.is_erasing)
+    made = (row.words, one.created_us, one.created_by, one.expires_us, superseded_by)
+    return (*place, *kinds, *made, one.fingerprint, one.doc, plain_of(one.doc))
 
 
 def _columns(rows: Collection[Sequence[Any]], width: int) -> list[list[Any]]:

@@ -69,5 +69,6 @@ class PostgresUpkeep(Connections):
     async def close(self) -> None:
         """See Upkeep."""
         await self.writer.close()
+        await self.wakeups.close()
         await self.writing.close()
         await self.pool.close()

@@ -10,10 +10,12 @@ from collections.abc import Iterable
 
 import msgspec
 
-from ragrid.services.memory.changes import Change, Create, Scope, Stored, Version, decide, is_expired
-from ragrid.services.memory.errors import KeyReusedError, ReplayGoneError, VersionError
+from ragrid.services.memory.changes import Change, Create, Scope, Stored, Version, is_visible
+from ragrid.services.memory.errors import VersionError
+from ragrid.services.memory.ground import Outcome, Remembered, room_after
+from ragrid.services.memory.namespaces import EMPTY, Room
 from ragrid.services.memory.postgresql.lexemes import Lexemes
-from ragrid.services.memory.protocol.memories import IDEMPOTENCY_US, Written, is_replay_of, written
+from ragrid.services.memory.protocol.memories import IDEMPOTENCY_US
 
 #: Namespace and id: what a memory is called within its tenant.
 Key = tuple[str, str]
@@ -21,20 +23,37 @@ Key = tuple[str, str]
 RequestKey = tuple[str, str]
 
 
+class Need(msgspec.Struct, frozen=True):
+    """What has to be loaded: memories, single versions, memories with a fingerprint, namespaces, idempotency keys."""
+
+    keys: tuple[Key, ...] = ()
+    documents: tuple[tuple[str, str, int], ...] = ()
+    twins: tuple[tuple[str, bytes], ...] = ()
+    rooms: tuple[str, ...] = ()
+    requests: tuple[RequestKey, ...] = ()
+
+
+class NotLoadedError(Exception):
+    """A decision looked at something that is not loaded; it has to be made again once that is."""
+
+    def __init__(self, need: Need) -> None:
+        super().__init__("not loaded")
+        self.need = need
+
+
 class Held(msgspec.Struct, frozen=True):
-    """The current version of an id, and how many words of it are indexed."""
+    """The current version of an id, its fingerprint, and how many words of it are indexed."""
 
     stored: Stored
     words: int
+    fingerprint: bytes | None
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What an idempotency key led to; `doc` is None when that has expired."""
+    """What an idempotency key led to, at which `seq`, in which memory, and until when it is remembered."""
 
-    fingerprint: bytes
+    known: Remembered
     key: Key
-    version: int
-    doc: bytes | None
     seq: int
     expires_us: int
 
@@ -56,9 +75,11 @@ class Line(msgspec.Struct):
 
 
 class Growth(msgspec.Struct):
-    """By how much a namespace's word index has grown."""
+    """By how much a namespace has grown."""
 
-    documents: int = 0
+    at_us: int
+    rows: int = 0
+    size_bytes: int = 0
     words: int = 0
 
 
@@ -72,9 +93,8 @@ class Pending:
         self.indexed: dict[int, str] = {}
         self.unindexed: set[int] = set()
         self.requests: dict[RequestKey, Request] = {}
-        self.growth: defaultdict[str, Growth] = defaultdict(Growth)
+        self.growth: dict[str, Growth] = {}
         self.next_expiry_us: int | None = None
-        self.live = 0
 
     def note_expiry(self, expires_us: int | None) -> None:
         """Remember the earliest time at which something has to be swept."""
@@ -83,123 +103,189 @@ class Pending:
 
 
 class Workspace:
-    """One tenant's part of the store, as far as a transaction needs it."""
+    """One tenant's part of the store, as far as a transaction needs it: the Ground of its decisions."""
 
     def __init__(self, tenant: str, seq: int) -> None:
         self.tenant = tenant
         self.seq = seq
         self.pending = Pending()
-        self._held: dict[Key, Held] = {}
-        self._requests: dict[RequestKey, Request] = {}
+        #: Namespaces whose memories have changed.
+        self.changed: set[str] = set()
+        self._held: dict[Key, Held | None] = {}
+        self._documents: dict[tuple[Key, int], bytes | None] = {}
+        self._erased_at: dict[Key, int] = {}
+        self._alike: defaultdict[tuple[str, bytes], set[str]] = defaultdict(set)
+        self._loaded_twins: set[tuple[str, bytes]] = set()
+        self._rooms: dict[str, Room] = {}
+        self._requests: dict[RequestKey, Request | None] = {}
         self._lexemes: dict[str, Lexemes] = {}
 
-    def hold(self, key: Key, held: Held) -> None:
-        """Take in what the server has under an id; what it has nothing under is not told."""
-        self._held[key] = held
+    # What the server says; what was decided since is newer and stays.
 
-    def know(self, key: RequestKey, request: Request) -> None:
+    def hold(self, key: Key, held: Held | None) -> None:
+        """Take in what the server has under an id."""
+        if self._held.setdefault(key, held) is held and held is not None and held.fingerprint is not None:
+            self._alike[key[0], held.fingerprint].add(key[1])
+
+    def know_document(self, key: Key, version: int, doc: bytes | None) -> None:
+        """Take in one version of a memory."""
+        self._documents.setdefault((key, version), doc)
+
+    def know_twins(self, namespace: str, fingerprint: bytes) -> None:
+        """Take in that all memories with a fingerprint are held."""
+        self._loaded_twins.add((namespace, fingerprint))
+
+    def know_room(self, namespace: str, room: Room) -> None:
+        """Take in the settings and the size of a namespace."""
+        self._rooms.setdefault(namespace, room)
+
+    def know_request(self, key: RequestKey, request: Request | None) -> None:
         """Take in what the server knows of an idempotency key."""
-        self._requests[key] = request
+        self._requests.setdefault(key, request)
+
+    # The Ground.
+
+    def stored(self, scope: Scope, memory_id: str) -> Stored | None:
+        """See Ground."""
+        held = self._of((scope.namespace, memory_id))
+        return None if held is None else held.stored
+
+    def document(self, scope: Scope, memory_id: str, version: int) -> bytes | None:
+        """See Ground."""
+        key = (scope.namespace, memory_id)
+        if version <= self._erased_at.get(key, -1):
+            return None
+        if (key, version) not in self._documents:
+            raise NotLoadedError(Need(documents=((*key, version),)))
+        return self._documents[key, version]
+
+    def twin(self, scope: Scope, fingerprint: bytes, now_us: int) -> str | None:
+        """See Ground."""
+        namespace = scope.namespace
+        if (namespace, fingerprint) not in self._loaded_twins:
+            raise NotLoadedError(Need(twins=((namespace, fingerprint),)))
+        seen = [
+            (held.stored.position, one)
+            for one in self._alike[namespace, fingerprint]
+            if (held := self._held[namespace, one]) is not None
+            and held.fingerprint == fingerprint
+            and is_visible(held.stored, now_us)
+            and held.stored.superseded_by is None
+        ]
+        return max(seen)[1] if seen else None
+
+    def room(self, scope: Scope) -> Room:
+        """See Ground."""
+        if scope.namespace not in self._rooms:
+            raise NotLoadedError(Need(rooms=(scope.namespace,)))
+        return self._rooms[scope.namespace]
+
+    def remembered(self, _scope: Scope, actor: str, key: str, now_us: int) -> Remembered | None:
+        """See Ground."""
+        if (actor, key) not in self._requests:
+            raise NotLoadedError(Need(requests=((actor, key),)))
+        request = self._requests[actor, key]
+        return None if request is None or request.expires_us <= now_us else request.known
+
+    # What is decided.
+
+    def carry_out(self, change: Change, outcome: Outcome) -> None:
+        """Note what one change comes to. Raises VersionError for a new memory under an id that is not new."""
+        if isinstance(change, Create) and outcome.written.is_new and not outcome.written.is_replay:
+            held = self._of((change.scope.namespace, change.id))
+            if held is not None:
+                raise VersionError("the id was used before, wanted one that never was", held.stored.version)
+        self.apply(change.scope.namespace, outcome.versions)
+        if outcome.remembered_seq is not None and isinstance(change, Create) and change.idempotency is not None:
+            one, seen = change.idempotency, outcome.written
+            known = Remembered(one.fingerprint, seen.id, seen.version, seen.doc, seen.is_new)
+            expires_us = change.at_us + IDEMPOTENCY_US
+            request = Request(known, (change.scope.namespace, seen.id), outcome.remembered_seq, expires_us)
+            self._requests[change.actor, one.key] = self.pending.requests[change.actor, one.key] = request
+            self.pending.note_expiry(expires_us)
+
+    def apply(self, namespace: str, versions: Iterable[Version]) -> None:
+        """Note steps in the life of one memory, or of several."""
+        for version in versions:
+            self._apply((namespace, version.id), version)
 
     def take_pending(self) -> Pending:
         """Return what is to be written, and begin anew."""
         pending, self.pending = self.pending, Pending()
         return pending
 
-    def change(self, change: Change) -> Written:
-        """Decide one change; a refusal is raised before anything is noted."""
-        if isinstance(change, Create):
-            replay = self._replay_of(change)
-            if replay is not None:
-                return replay
-        held = self._held.get((change.scope.namespace, change.id))
-        if isinstance(change, Create) and held is not None:
-            raise VersionError("the id was used before, wanted one that never was", held.stored.version)
-        versions = decide(held.stored if held else None, change, seq=self.seq + 1)
-        self.apply(change.scope.namespace, versions)
-        if isinstance(change, Create):
-            self._remember(change, versions[-1])
-        return written(versions)
-
-    def apply(self, namespace: str, versions: Iterable[Version]) -> None:
-        """Note steps in the life of one memory."""
-        for version in versions:
-            self._apply((namespace, version.id), version)
+    def _of(self, key: Key) -> Held | None:
+        if key not in self._held:
+            raise NotLoadedError(Need(keys=(key,)))
+        return self._held[key]
 
     def _apply(self, key: Key, version: Version) -> None:
         self.seq = version.seq
-        before = self._held.get(key)
-        if version.op == "expire":
-            self._erase(key)
-        words = self._index(key, version, before)
-        stored = Stored(
-            position=version.position,
-            version=version.version,
-            doc=version.doc,
-            created_us=version.created_us,
-            created_by=version.created_by,
-            expires_us=version.expires_us,
-            is_deleted=version.memory is None,
-        )
-        self._held[key] = Held(stored, words)
-        self.pending.rows[key] = Row(key[0], version, words)
-        self.pending.lines.append(Line(key[0], version, version.doc or None))
-        self.pending.note_expiry(version.expires_us)
+        namespace, pending = key[0], self.pending
+        self.changed.add(namespace)
+        if version.is_erasing:
+            self._erase(key, version.version)
+        growth = pending.growth.setdefault(namespace, Growth(version.at_us))
+        words = self._index(key, version, growth)
+        growth.rows += version.rows_delta
+        growth.size_bytes += version.size_delta
+        self._rooms[namespace] = room_after(self._rooms.get(namespace, EMPTY), [version])
+        self._held[key] = Held(version.stored, words, version.fingerprint)
+        if version.fingerprint is not None:
+            self._alike[namespace, version.fingerprint].add(version.id)
+        self._documents[key, version.version] = version.doc or None
+        pending.rows[key] = Row(namespace, version, words)
+        pending.lines.append(Line(namespace, version, version.doc or None))
+        pending.note_expiry(version.expires_us)
 
-    def _index(self, key: Key, version: Version, before: Held | None) -> int:
-        """Keep the word index and the counts in step with `version`; return how many words it has."""
-        pending, growth = self.pending, self.pending.growth[key[0]]
+    def _index(self, key: Key, version: Version, growth: Growth) -> int:
+        """Keep the word index in step with `version`; return how many words it has."""
+        pending, before = self.pending, self._held.get(key)
         if before is not None and not before.stored.is_deleted:
-            pending.live -= 1
-            growth.documents -= 1
             growth.words -= before.words
             pending.indexed.pop(before.stored.position, None)
             pending.unindexed.add(before.stored.position)
         if version.memory is None:
             return 0
-        vector, words = self._lexemes_of(key[0]).indexed(version.memory)
-        pending.live += 1
-        growth.documents += 1
+        lexemes = self._lexemes.get(key[0])
+        if lexemes is None:
+            lexemes = self._lexemes[key[0]] = Lexemes(Scope(self.tenant, key[0]))
+        vector, words = lexemes.indexed(version.memory)
         growth.words += words
         pending.indexed[version.position] = vector
         pending.unindexed.discard(version.position)
         return words
 
-    def _lexemes_of(self, namespace: str) -> Lexemes:
-        found = self._lexemes.get(namespace)
-        if found is None:
-            found = self._lexemes[namespace] = Lexemes(Scope(self.tenant, namespace))
-        return found
-
-    def _erase(self, key: Key) -> None:
-        """Forget the contents of a memory whose time is over: in the store, and in what is not yet there."""
+    def _erase(self, key: Key, version: int) -> None:
+        """Forget the contents of a memory: in the store, and in what is not yet there."""
         self.pending.erased.add(key)
+        self._erased_at[key] = version
         for line in self.pending.lines:
             if (line.namespace, line.version.id) == key:
                 line.doc = None
         for name, request in self._requests.items():
-            if request.key == key:
-                self._requests[name] = msgspec.structs.replace(request, doc=None)
+            if request is not None and request.key == key:
+                gone = msgspec.structs.replace(request.known, doc=None)
+                self._requests[name] = msgspec.structs.replace(request, known=gone)
 
-    def _replay_of(self, create: Create) -> Written | None:
-        if create.idempotency is None:
-            return None
-        name = create.idempotency.key
-        known = self._requests.get((create.actor, name))
-        if known is None or known.expires_us <= create.at_us:
-            return None
-        if not is_replay_of(create, known.fingerprint):
-            raise KeyReusedError(f"idempotency key {name!r} came before with another request; choose a new key")
-        current = self._held.get(known.key)
-        if known.doc is None or (current is not None and is_expired(current.stored, create.at_us)):
-            raise ReplayGoneError(f"the memory that idempotency key {name!r} made has expired; choose a new key")
-        return Written(known.key[1], known.version, known.doc, is_new=True, is_replay=True)
 
-    def _remember(self, create: Create, version: Version) -> None:
-        if create.idempotency is None:
-            return
-        one, key = create.idempotency, (create.scope.namespace, create.id)
-        expires_us = create.at_us + IDEMPOTENCY_US
-        request = Request(one.fingerprint, key, version.version, version.doc, version.seq, expires_us)
-        self._requests[create.actor, one.key] = self.pending.requests[create.actor, one.key] = request
-        self.pending.note_expiry(expires_us)
+def need_of(change: Change) -> Need:
+    """Return what a decision about `change` will look at in any case; it says itself what else it needs."""
+    namespace = change.scope.namespace
+    keys: tuple[Key, ...] = ((namespace, change.id),)
+    requests: tuple[RequestKey, ...] = ()
+    if isinstance(change, Create) and change.idempotency is not None:
+        requests = ((change.actor, change.idempotency.key),)
+    return Need(keys=keys, rooms=(namespace,), requests=requests)
+
+
+def joined(needs: Iterable[Need]) -> Need:
+    """Return all of several needs, each thing once."""
+    every = list(needs)
+    return Need(
+        keys=tuple({one for need in every for one in need.keys}),
+        documents=tuple({one for need in every for one in need.documents}),
+        twins=tuple({one for need in every for one in need.twins}),
+        rooms=tuple({one for need in every for one in need.rooms}),
+        requests=tuple({one for need in every for one in need.requests}),
+    )

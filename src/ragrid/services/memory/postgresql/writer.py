@@ -8,19 +8,21 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import asyncpg
 import msgspec
 
 from ragrid.errors import RagridError
+from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.errors import StoreBrokenError, StoreBusyError
+from ragrid.services.memory.feed.watch import Watches
 from ragrid.services.memory.metrics import COMMIT_BATCH_SIZE, COMMIT_SECONDS
 from ragrid.services.memory.postgresql.failures import FAILURES, LOST, OF_ONE, is_connection_good, refusal_of
 from ragrid.services.memory.postgresql.pool import Pool
 from ragrid.services.memory.postgresql.transaction import Transaction
-from ragrid.services.memory.postgresql.workspace import Key, RequestKey
+from ragrid.services.memory.postgresql.workspace import Need, joined
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,8 @@ RETRIES = 3
 DOUBT_LIMIT_S = 10.0
 DOUBT_PAUSE_S = 0.2
 
+NOTHING = Need()
+
 Work = Callable[[Transaction], Awaitable[Any]]
 
 
@@ -43,8 +47,7 @@ class Job(msgspec.Struct, frozen=True):
     """A piece of work, and what has to be read for it before. It refuses before it writes."""
 
     work: Work
-    keys: tuple[Key, ...] = ()
-    requests: tuple[RequestKey, ...] = ()
+    need: Need = NOTHING
 
 
 class _Waiting(msgspec.Struct, frozen=True):
@@ -55,8 +58,11 @@ class _Waiting(msgspec.Struct, frozen=True):
 class Writer:
     """Runs jobs, each whole or not at all, in order within a tenant, and answers each only after its commit."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, watches: Watches, changed: Callable[[Iterable[Scope]], None]) -> None:
         self._pool = pool
+        #: Who waits for changes; `changed` wakes them after a commit.
+        self.watches = watches
+        self._changed = changed
         self._lanes: dict[str, deque[_Waiting]] = {}
         self._ready: deque[str] = deque()
         self._running: set[asyncio.Task[None]] = set()
@@ -138,7 +144,6 @@ class Writer:
         raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(self, tenant: str, jobs: Sequence[Job]) -> list[Any]:
-        doubtful: tuple[str, list[Any], BaseException]
         async with self._pool.connection() as connection:
             try:
                 transaction = await Transaction.begin(connection, tenant)
@@ -150,13 +155,16 @@ class Writer:
                 await transaction.commit()
             except FAILURES as error:
                 connection.terminate()
-                doubtful = (transaction.number, results, error)
+                doubt: BaseException | None = error
             else:
-                return results
-        return await self._resolved(*doubtful)
+                doubt = None
+        if doubt is not None:
+            await self._resolve(transaction.number, doubt)
+        self._changed(Scope(tenant, namespace) for namespace in transaction.workspace.changed)
+        return results
 
-    async def _resolved(self, number: str, results: list[Any], error: BaseException) -> list[Any]:
-        """Return the results of a transaction whose commit got no answer, once the server says that it holds."""
+    async def _resolve(self, number: str, error: BaseException) -> None:
+        """Return once the server says that a transaction holds whose commit got no answer; raise when it does not."""
         logger.warning("a commit got no answer; asking for it", extra={"reason": str(error)})
         deadline_s = time.monotonic() + DOUBT_LIMIT_S
         while time.monotonic() < deadline_s:
@@ -166,7 +174,7 @@ class Writer:
             except FAILURES:
                 status = None
             if status == "committed":
-                return results
+                return
             if status == "aborted":
                 raise error
             await asyncio.sleep(DOUBT_PAUSE_S)
@@ -184,9 +192,7 @@ class Writer:
 
 
 async def _run_all(transaction: Transaction, jobs: Sequence[Job]) -> list[Any]:
-    keys = {key for job in jobs for key in job.keys}
-    requests = {request for job in jobs for request in job.requests}
-    await transaction.load(keys, requests)
+    await transaction.load(joined([job.need for job in jobs]))
     results = []
     for job in jobs:
         try:

@@ -24,7 +24,7 @@ class FeedEvent(msgspec.Struct, frozen=True):
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """Changes of one namespace. `last_seq` is the last of the whole store at the moment they were read."""
+    """Changes of one namespace. `last_seq` is the last of the tenant, or of the whole store, at that moment."""
 
     events: tuple[FeedEvent, ...]
     last_seq: int
