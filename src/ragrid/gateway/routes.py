@@ -249,7 +249,7 @@ _MEMORY_BODY_BYTES = 512 * KIB
 
 _MEMORY = ServicePolicy(
     name="memory",
-    prefixes=("/memory/v1",),
+    prefixes=("/memory/v1", "/mcp"),
     health_path="/healthz",
     forwards_authorization=True,
     routes=(
@@ -271,6 +271,14 @@ _MEMORY = ServicePolicy(
             methods=("GET", "HEAD", *_WRITES),
             path="/memory/v1/admin/**",
             permission="memory:admin",
+            body_limit_bytes=_MEMORY_BODY_BYTES,
+        ),
+        # Agents and editors. What a tool needs beyond reading, the service asks for; an answer is one JSON document.
+        Route(
+            name="tools",
+            methods=("POST",),
+            path="/mcp",
+            permission="memory:read",
             body_limit_bytes=_MEMORY_BODY_BYTES,
         ),
         _read("read", "/memory/v1/**", "memory:read"),

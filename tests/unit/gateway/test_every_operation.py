@@ -10,6 +10,7 @@ from ragrid.gateway.closed import CLOSED
 from ragrid.gateway.routes import POLICY
 from ragrid.services.memory.api.routes import MemoryApi
 from ragrid.services.memory.model import BODY_BYTES
+from ragrid.services.memory.tools.endpoint import ToolEndpoint
 from ragrid.services.rag.routes import FILE_LIMIT_BYTES, Parts, build_routes
 from ragrid.services.tokens.application import build
 from ragrid.spec.settings import Listen, TokensSettings
@@ -20,7 +21,8 @@ from support.operations import is_let_through, of_routes, undecided
 def _routes(service: str, directory: Path) -> list[Any]:
     """The routes as the service builds them; what stands behind them is never called."""
     if service == "memory":
-        return list(MemoryApi(cast("Any", None), SystemClock()).routes())
+        api = MemoryApi(cast("Any", None), SystemClock())
+        return [*api.routes(), ToolEndpoint(api.operations).route()]
     if service == "rag":
         return list(build_routes(cast("Parts", None), "/rag"))
     settings = TokensSettings(

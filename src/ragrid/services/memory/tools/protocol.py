@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 import ragrid
 from ragrid.services.memory.api.operation import Operation
 from ragrid.services.memory.metrics import TOOL_CALLS
+from ragrid.services.memory.model import BODY_BYTES
 from ragrid.services.memory.tools.arguments import inner_request, lean
 from ragrid.services.memory.tools.performing import Outcome, outcome_of
 from ragrid.services.memory.tools.schema import input_schema
@@ -35,8 +36,6 @@ from ragrid.web.problem import Problem
 
 logger = logging.getLogger(__name__)
 
-#: The largest body of an operation, and the envelope around it.
-BODY_BYTES = 1024 * 1024
 _LEAST_REFUSAL = 400
 
 Context = ServerRequestContext[Any, Request]
