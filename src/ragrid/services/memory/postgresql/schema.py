@@ -21,7 +21,7 @@ MIGRATION_LOCK = 0x52474D53
 #: The tables that hold contents; each is fenced by row-level security.
 FENCED = (
     *("namespace", "memory", "memory_event", "idempotency"),
-    *("session", "session_message", "session_append"),
+    *("session", "session_message", "session_append", "job"),
 )
 
 _FIRST = """
@@ -31,10 +31,12 @@ CREATE TABLE tenant (
   rows           bigint NOT NULL DEFAULT 0,  -- live memories
   -- None of the tenant's memories (messages, states) expires before; NULL: nothing ever does.
   next_expiry_us         bigint,
-  next_session_expiry_us bigint
+  next_session_expiry_us bigint,
+  next_job_us            bigint  -- none of the tenant's jobs has to be looked after before
 ) WITH (fillfactor = 50);
 CREATE INDEX tenant_expiry ON tenant (next_expiry_us) WHERE next_expiry_us IS NOT NULL;
 CREATE INDEX tenant_session_expiry ON tenant (next_session_expiry_us) WHERE next_session_expiry_us IS NOT NULL;
+CREATE INDEX tenant_job ON tenant (next_job_us) WHERE next_job_us IS NOT NULL;
 
 CREATE TABLE namespace (
   tenant     text COLLATE "C" NOT NULL,
@@ -120,7 +122,7 @@ CREATE TABLE idempotency (
 CREATE INDEX idempotency_expiry ON idempotency (tenant, expires_us);
 """
 
-_SESSIONS = """
+_SESSIONS_JOBS = """
 -- A session that was deleted stays as its counters, so that no index and no version is ever given twice.
 CREATE TABLE session (
   tenant           text COLLATE "C" NOT NULL,
@@ -162,6 +164,15 @@ CREATE TABLE session_append (
   PRIMARY KEY (tenant, subject, key)
 );
 CREATE INDEX session_append_expiry ON session_append (tenant, expires_us);
+
+CREATE TABLE job (
+  tenant     text COLLATE "C" NOT NULL,
+  id         text COLLATE "C" NOT NULL,
+  is_ended   boolean NOT NULL,
+  updated_us bigint NOT NULL,
+  doc        bytea NOT NULL,
+  PRIMARY KEY (tenant, id)
+);
 """
 
 
@@ -177,4 +188,4 @@ def fence(*tables: str) -> str:
 
 
 #: Each is run once, in order, all that are missing in one transaction. Never edit one that was released: add another.
-MIGRATIONS: tuple[str, ...] = (_FIRST + _SESSIONS + fence(*FENCED),)
+MIGRATIONS: tuple[str, ...] = (_FIRST + _SESSIONS_JOBS + fence(*FENCED),)

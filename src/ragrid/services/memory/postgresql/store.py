@@ -2,6 +2,7 @@
 
 from ragrid.services.memory.postgresql.failures import FAILURES, refusal_of
 from ragrid.services.memory.postgresql.feed import PostgresFeed
+from ragrid.services.memory.postgresql.jobs import PostgresJobs
 from ragrid.services.memory.postgresql.memories import PostgresMemories
 from ragrid.services.memory.postgresql.migrate import prepare
 from ragrid.services.memory.postgresql.pool import close, connect
@@ -10,7 +11,7 @@ from ragrid.services.memory.postgresql.sessions import PostgresSessions
 from ragrid.services.memory.postgresql.upkeep import PostgresUpkeep
 
 
-class PostgresStore(PostgresMemories, PostgresSearch, PostgresSessions, PostgresFeed, PostgresUpkeep):
+class PostgresStore(PostgresMemories, PostgresSearch, PostgresSessions, PostgresFeed, PostgresJobs, PostgresUpkeep):
     """A MemoryStore in the schema `ragrid_memory` of a PostgreSQL database. Make it with `open`; one event loop may use
     it. Any number of processes may use one database: whatever one answered, all others see.
     """
