@@ -244,8 +244,9 @@ _VLLM = ServicePolicy(
 _WRITES = ("DELETE", "PATCH", "POST", "PUT")
 
 
-#: The memory service's own limit of a body (services/memory/model.py); a test compares the two.
+#: The memory service's own limits of a body (services/memory); a test compares them.
 _MEMORY_BODY_BYTES = 512 * KIB
+_MEMORY_BATCH_BYTES = 8 * MIB
 
 _MEMORY = ServicePolicy(
     name="memory",
@@ -265,6 +266,20 @@ _MEMORY = ServicePolicy(
         # long poll and server-sent events; the service tells nginx itself not to buffer the latter
         _read("changes", "/memory/v1/changes", "memory:read", is_held=True),
         _read("changes_stream", "/memory/v1/changes/stream", "memory:read", is_held=True),
+        Route(
+            name="batch",
+            methods=("POST",),
+            path="/memory/v1/memories/batch",
+            permission="memory:write",
+            body_limit_bytes=_MEMORY_BATCH_BYTES,
+        ),
+        Route(
+            name="namespaces",
+            methods=("PUT", "DELETE"),
+            path="/memory/v1/namespaces/{name}",
+            permission="memory:admin",
+            body_limit_bytes=_MEMORY_BODY_BYTES,
+        ),
         # nothing is served there yet; what will be must not be open to writers on the day it appears
         Route(
             name="admin",

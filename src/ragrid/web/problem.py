@@ -34,9 +34,9 @@ class Problem(Exception):  # noqa: N818 - it is an answer, named as RFC 9457 nam
         self.headers = dict(headers or {})
         self.members = dict(members or {})
 
-    def response(self, *, request_id: str | None = None) -> Response:
-        """Return the HTTP answer; `type` is a URN that stays the same on every grid."""
-        body: dict[str, Any] = {
+    def document(self, *, request_id: str | None = None) -> dict[str, Any]:
+        """Return the members of the refusal; `type` is a URN that stays the same on every grid."""
+        return {
             "type": f"urn:ragrid:problem:{self.code}",
             "title": self.code.replace("-", " "),
             "status": self.status,
@@ -46,4 +46,8 @@ class Problem(Exception):  # noqa: N818 - it is an answer, named as RFC 9457 nam
             **({"errors": list(self.errors)} if self.errors else {}),
             **self.members,
         }
-        return Response(msgspec.json.encode(body), self.status, self.headers, MEDIA_TYPE)
+
+    def response(self, *, request_id: str | None = None) -> Response:
+        """Return the HTTP answer."""
+        body = msgspec.json.encode(self.document(request_id=request_id))
+        return Response(body, self.status, self.headers, MEDIA_TYPE)

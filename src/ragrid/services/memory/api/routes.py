@@ -2,6 +2,7 @@
 
 from starlette.routing import Route
 
+from ragrid.services.memory.api.batch import BatchApi
 from ragrid.services.memory.api.changes import ChangesApi
 from ragrid.services.memory.api.description import DescriptionApi
 from ragrid.services.memory.api.jobs import JobsApi
@@ -21,7 +22,14 @@ class MemoryApi:
         self._base = f"{prefix}/v1"
         parts = Parts(store, clock, self._base)
         # The busiest first: routes are tried in order. POST /memories/search fits no method of /memories/{id}.
-        resources = (MemoriesApi(parts), SearchApi(parts), SessionsApi(parts), ChangesApi(parts), JobsApi(parts))
+        resources = (
+            MemoriesApi(parts),
+            SearchApi(parts),
+            BatchApi(parts),
+            SessionsApi(parts),
+            ChangesApi(parts),
+            JobsApi(parts),
+        )
         served = tuple(one for each in resources for one in each.operations())
         self.operations: tuple[Operation, ...] = (*served, *DescriptionApi(self._base, served).operations())
 

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from ragrid.services.memory.protocol.batch import Batches
 from ragrid.services.memory.protocol.feed import Feed
 from ragrid.services.memory.protocol.jobs import Jobs
 from ragrid.services.memory.protocol.memories import Memories
@@ -10,7 +11,16 @@ from ragrid.services.memory.protocol.sessions import Sessions
 from ragrid.services.memory.protocol.upkeep import Upkeep
 
 
-class MemoryStore(Memories, Feed, Jobs, Search, Sessions, Upkeep, Protocol):
+class MemoryStore(
+    Memories,
+    Batches,
+    Feed,
+    Jobs,
+    Search,
+    Sessions,
+    Upkeep,
+    Protocol,
+):
     """What the API asks of a store.
 
     Every method may raise StoreBrokenError. A change that returned is durable; one that raised left nothing behind.

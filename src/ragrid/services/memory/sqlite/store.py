@@ -5,6 +5,7 @@ thread of their own, lists and searches on a few more.
 import contextlib
 from pathlib import Path
 
+from ragrid.services.memory.sqlite.batch import SqliteBatches
 from ragrid.services.memory.sqlite.embeddings import SqliteEmbeddings
 from ragrid.services.memory.sqlite.feed import SqliteFeed
 from ragrid.services.memory.sqlite.files import FILE_NAME, open_writer, prepare
@@ -22,7 +23,16 @@ LOCK_NAME = "memory.lock"
 VECTOR_CACHE_BYTES = 512 * 1024 * 1024
 
 
-class SqliteStore(SqliteMemories, SqliteEmbeddings, SqliteFeed, SqliteJobs, SqliteSearch, SqliteSessions, SqliteUpkeep):
+class SqliteStore(
+    SqliteMemories,
+    SqliteBatches,
+    SqliteEmbeddings,
+    SqliteFeed,
+    SqliteJobs,
+    SqliteSearch,
+    SqliteSessions,
+    SqliteUpkeep,
+):
     """A MemoryStore in the file `memory.db` of a directory that one process owns.
 
     Make it with `open`; one event loop may use it.

@@ -35,6 +35,7 @@ Work = Callable[[Transaction], Any]
 class _Job(NamedTuple):
     work: Work
     makes_room: bool
+    weight: int
     future: asyncio.Future[Any]
 
 
@@ -66,18 +67,19 @@ class Writer:
         """Live memories after the last commit."""
         return self._transaction.committed_rows
 
-    def submit(self, work: Work, *, makes_room: bool = False) -> asyncio.Future[Any]:
+    def submit(self, work: Work, *, makes_room: bool = False, weight: int = 1) -> asyncio.Future[Any]:
         """Queue `work`; the future ends after its commit. Raises StoreBusyError or StoreBrokenError at once.
 
-        What `makes_room` comes last in its commit, and may use the reserve of a full store.
+        What `makes_room` comes last in its commit, and may use the reserve of a full store. `weight` counts the changes
+        in it; an idle writer takes any.
         """
         if self._is_closed:
             raise StoreBrokenError("the store is closing; send the request again")
         if self._waiting >= QUEUE_LIMIT:
             raise StoreBusyError(f"{self._waiting} writes are waiting, wanted under {QUEUE_LIMIT}; try again soon")
         future = asyncio.get_running_loop().create_future()
-        self._waiting += 1
-        self._queue.put(_Job(work, makes_room, future))
+        self._waiting += weight
+        self._queue.put(_Job(work, makes_room, weight, future))
         return future
 
     def close(self) -> None:
@@ -99,10 +101,12 @@ class Writer:
     def _next_batch(self) -> tuple[list[_Job], bool]:
         """Wait for one job and take what else is there; False means that the store is closing."""
         batch: list[_Job] = []
+        weight = 0
         job = self._queue.get()
         while job is not None:
             batch.append(job)
-            if len(batch) >= BATCH:
+            weight += job.weight
+            if weight >= BATCH:
                 return batch, True
             try:
                 job = self._queue.get_nowait()
@@ -120,7 +124,7 @@ class Writer:
                 return [result for job in batch for result in self._commit([job])]
             return [self._refusal(error)] * len(batch)
         COMMIT_SECONDS.observe(time.perf_counter() - started_s)
-        COMMIT_BATCH_SIZE.observe(len(batch))
+        COMMIT_BATCH_SIZE.observe(sum(job.weight for job in batch))
         return results
 
     def _refusal(self, error: Exception) -> RagridError:
@@ -169,7 +173,7 @@ class Writer:
             connection.close(True)
 
     def _answer(self, batch: Sequence[_Job], results: Sequence[Any], changed: Collection[Scope]) -> None:
-        self._waiting -= len(batch)
+        self._waiting -= sum(job.weight for job in batch)
         self.watches.changed(changed)
         for job, result in zip(batch, results, strict=True):
             if job.future.done():  # the caller went away; the change stays
