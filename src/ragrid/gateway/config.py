@@ -50,6 +50,16 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MutualTls:
+    """What the edge shows to our own services, and whose word it takes for theirs: they must be `server_name` (PEM)."""
+
+    certificate_file: Path
+    key_file: Path
+    authority_file: Path
+    server_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
     """How long the edge waits for a client: for a whole header, and between two pieces of a body."""
 
@@ -75,7 +85,8 @@ class GatewayConfig:
 
     All paths are absolute. `run_directory` must be readable by its owner alone: whoever can write to `admin_socket`
     decides where requests go and whose tokens count. With `tls` the edge answers on `https_port` and `http_port` only
-    redirects there; without, `http_port` is the edge. `user` is whom workers run as when nginx is started by root.
+    redirects there; without, `http_port` is the edge. With `mutual_tls` it speaks TLS to our own services, which are
+    those that get the caller's token. `user` is whom workers run as when nginx is started by root.
     """
 
     issuer: str
@@ -84,6 +95,7 @@ class GatewayConfig:
     http_port: int
     https_port: int | None = None
     tls: Tls | None = None
+    mutual_tls: MutualTls | None = None
     metrics_host: str = "127.0.0.1"
     metrics_port: int
     run_directory: Path

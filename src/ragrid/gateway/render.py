@@ -4,19 +4,16 @@
 no root above port 1023, and writes only below `run_directory` and `log_directory`, which must exist.
 """
 
-import dataclasses
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from ragrid.gateway.config import EdgeService, GatewayConfig, Limits
-from ragrid.gateway.routes import POLICY, Route, ServicePolicy
+from ragrid.gateway.config import EdgeService, GatewayConfig, Limits, MutualTls
+from ragrid.gateway.policy_table import READ_TIMEOUT_S, policy_table
+from ragrid.gateway.routes import POLICY, ServicePolicy
 
 CONNECT_TIMEOUT_S = 2.0
 SEND_TIMEOUT_S = 60.0
-#: Between two pieces of an answer, for routes that say nothing else.
-READ_TIMEOUT_S = 60.0
 #: Below the 5 s after which uvicorn (and with it vLLM) closes an idle connection: no request meets a closing one.
 UPSTREAM_IDLE_S = 4
 UPSTREAM_IDLE_CONNECTIONS = 64
@@ -43,57 +40,7 @@ def render_nginx(config: GatewayConfig) -> dict[str, bytes]:
     """
     return {
         "nginx.conf": _nginx_conf(config).encode(),
-        "policy.json": (json.dumps(_policy_table(config), indent=1, sort_keys=True) + "\n").encode(),
-    }
-
-
-def _policy_table(config: GatewayConfig) -> dict[str, Any]:
-    return {
-        "issuer": config.issuer,
-        "state_age_limit_s": config.state_age_limit_s,
-        "state_file": str(config.state_file),
-        "places": {
-            "run_directory": str(config.run_directory),
-            "log_directory": str(config.log_directory),
-            "admin_socket": str(config.admin_socket),
-        },
-        "reload_outcome": str(config.reload_outcome),
-        "health": dataclasses.asdict(config.health),
-        "services": {service.name: _service_table(service) for service in config.services},
-    }
-
-
-def _service_table(service: EdgeService) -> dict[str, Any]:
-    policy = POLICY[service.name]
-    return {
-        "name": service.name,
-        "balance": service.balance,
-        "limits": _limits_table(service.limits),
-        "slow_start_s": service.slow_start_s,
-        "health_path": policy.health_path,
-        "routes": [_route_table(service.name, route) for route in policy.routes],
-    }
-
-
-def _limits_table(limits: Limits) -> dict[str, Any]:
-    quota = {} if limits.tokens_per_minute is None else {"tokens_per_minute": limits.tokens_per_minute}
-    return {"policy": limits.policy, **quota}
-
-
-def _route_table(service: str, route: Route) -> dict[str, Any]:
-    return {
-        "service": service,
-        "name": route.name,
-        "methods": dict.fromkeys(route.methods, True),
-        "expression": route.expression,
-        "idempotent": route.idempotent,
-        "body_limit_bytes": route.body_limit_bytes,
-        **({} if route.read_timeout_s == READ_TIMEOUT_S else {"read_timeout_s": route.read_timeout_s}),
-        **({} if route.permission is None else {"permission": route.permission}),
-        **({} if route.answer is None else {"answer": route.answer}),
-        **({"owned": True} if route.is_owned else {}),
-        **({"held": True} if route.is_held else {}),
-        **({"metered": True} if route.is_metered else {}),
+        "policy.json": (json.dumps(policy_table(config), indent=1, sort_keys=True) + "\n").encode(),
     }
 
 
@@ -164,6 +111,7 @@ lua_shared_dict ragrid_metrics 8m;
 lua_shared_dict ragrid_verdicts 8m;
 lua_shared_dict ragrid_quotas 4m;
 lua_socket_log_errors off;
+{_trusted(config.mutual_tls)}\
 init_by_lua_block {{ edge = require "edge"; edge.init() }}
 init_worker_by_lua_block {{ edge.init_worker() }}
 
@@ -237,7 +185,9 @@ def _edge_server(config: GatewayConfig) -> str:
     else:
         listens, tls = _listens(config.listen_addresses, config.http_port, " default_server"), ""
     locations = "\n".join(
-        _indented(_service_location(POLICY[service.name], prefix, service.limits), 4)
+        _indented(
+            _service_location(POLICY[service.name], prefix, service.limits, is_mutual=config.mutual_tls is not None), 4
+        )
         for service in config.services
         for prefix in POLICY[service.name].prefixes
     )
@@ -256,7 +206,7 @@ server {{
     error_page {_NGINX_ERRORS} @problem;
     error_page {_NGINX_UNREADABLE} /unreadable;
     error_page 494 =431 /unreadable; # nginx's own number for a header that is too large
-{_indented(_proxy_settings(), 4)}
+{_indented(_proxy_settings() + _proxy_tls(config.mutual_tls), 4)}
 
 {_indented(_HEALTH, 4)}
 {locations}
@@ -303,7 +253,25 @@ proxy_hide_header X-Request-Id;
 proxy_redirect off;"""
 
 
-def _service_location(policy: ServicePolicy, prefix: str, limits: Limits) -> str:
+def _proxy_tls(mutual: MutualTls | None) -> str:
+    """How our own services are spoken to. Whoever answers must be one of them, and is asked only by name."""
+    if mutual is None:
+        return ""
+    return f"""
+proxy_ssl_certificate {_quoted(mutual.certificate_file)};
+proxy_ssl_certificate_key {_quoted(mutual.key_file)};
+proxy_ssl_trusted_certificate {_quoted(mutual.authority_file)};
+proxy_ssl_verify on;
+proxy_ssl_name {_plain(mutual.server_name)};
+proxy_ssl_protocols TLSv1.2 TLSv1.3;"""
+
+
+def _trusted(mutual: MutualTls | None) -> str:
+    """Whom the health checks believe."""
+    return f"lua_ssl_trusted_certificate {_quoted(mutual.authority_file)};\n" if mutual else ""
+
+
+def _service_location(policy: ServicePolicy, prefix: str, limits: Limits, *, is_mutual: bool) -> str:
     authorization = "$http_authorization" if policy.forwards_authorization else '""'
     stripped = "\n".join(f'proxy_set_header {name} "";' for name in _STRIPPED)
     buffering = "proxy_buffering off;" if policy.is_streaming else "proxy_buffering on;"
@@ -328,7 +296,7 @@ location ^~ {prefix} {{
         rewrite_by_lua_block {{ edge.aside("{policy.name}") }}
     }}
     log_by_lua_block {{ edge.log("{policy.name}") }}
-    proxy_pass http://instances;
+    proxy_pass {"https" if is_mutual and policy.forwards_authorization else "http"}://instances;
 }}"""
 
 

@@ -151,11 +151,16 @@ class Backend:
     requests: list[dict[str, Any]] = field(default_factory=list)
     go_on: threading.Event = field(default_factory=threading.Event)
     port: int = 0
+    tls: ssl.SSLContext | None = None
 
     def __post_init__(self) -> None:
         methods = dict.fromkeys(("do_GET", "do_HEAD", "do_POST", "do_PUT", "do_PATCH", "do_DELETE"), _Handler.answer)
         handler = type("Handler", (_Handler,), {"backend": self, **methods})
         self.server = _Server(("127.0.0.1", self.port), handler)
+        if self.tls is not None:  # each handler shakes hands by itself, so that nobody holds up the others
+            self.server.socket = self.tls.wrap_socket(
+                self.server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
@@ -342,8 +347,8 @@ def backends() -> Iterator[Callable[..., Backend]]:
     """Starts backends by name; stops them all."""
     started: list[Backend] = []
 
-    def start(name: str = "b", port: int = 0) -> Backend:
-        started.append(Backend(name, port=port))
+    def start(name: str = "b", port: int = 0, tls: ssl.SSLContext | None = None) -> Backend:
+        started.append(Backend(name, port=port, tls=tls))
         return started[-1]
 
     try:

@@ -1,40 +1,53 @@
 -- A question of the edge's own to an instance: what the health checks and the look-ups of collections send.
 
+local ssl = require "ngx.ssl"
+
 local _M = {}
 
--- Does `step`, and when it takes longer than `patience_ms`, calls `on_silence` and does it again for the rest of the time.
-local function patiently(socket, step, patience)
-    if not patience.on_silence then
-        socket:settimeout(patience.timeout_ms)
-        return step()
-    end
-    socket:settimeout(patience.patience_ms)
-    local result, fault, part = step()
-    if result or fault ~= "timeout" then
-        return result, fault
-    end
-    patience.on_silence()
-    socket:settimeout(patience.timeout_ms - patience.patience_ms)
-    result, fault = step()
-    return result and part and part .. result or result, fault
+local function read(path)
+    local file = assert(io.open(path, "rb"))
+    local text = file:read("*a")
+    file:close()
+    return text
 end
 
--- Returns the status of GET `path` at one instance, or nil and why there is none.
---
--- `patience`: timeout_ms, of each step; and if something is to happen when an instance says nothing for patience_ms,
--- on_silence.
-function _M.status(endpoint, path, patience)
+-- Returns what `status` proves with that it is the gateway, from the `mutual_tls` of policy.json. In the master, which may
+-- read the key.
+function _M.load_credentials(files)
+    return {
+        server_name = files.server_name,
+        certificate = assert(ssl.parse_pem_cert(read(files.certificate_file))),
+        key = assert(ssl.parse_pem_priv_key(read(files.key_file))),
+    }
+end
+
+local function shake_hands(socket, credentials)
+    local ok, fault = socket:setclientcert(credentials.certificate, credentials.key)
+    if ok then
+        ok, fault = socket:sslhandshake(false, credentials.server_name, true)
+    end
+    return ok, fault
+end
+
+-- Returns the status of GET `path` at one instance, or nil and why there is none. `timeout_ms` is of each step;
+-- `credentials`, if given, are for an instance that speaks TLS and wants to know who asks.
+function _M.status(endpoint, path, timeout_ms, credentials)
     local socket = ngx.socket.tcp()
-    local host = endpoint.host:gsub("[%[%]]", "")
-    local ok, fault = patiently(socket, function() return socket:connect(host, endpoint.port) end, patience)
+    socket:settimeout(timeout_ms)
+    local ok, fault = socket:connect((endpoint.host:gsub("[%[%]]", "")), endpoint.port)
     if not ok then
         return nil, fault
     end
-    ok, fault = socket:send("GET " .. path .. " HTTP/1.1\r\nHost: " .. endpoint.address
-        .. "\r\nUser-Agent: ragrid-gateway\r\nConnection: close\r\n\r\n")
+    if credentials then
+        ok, fault = shake_hands(socket, credentials)
+    end
+    if ok then
+        ok, fault = socket:send("GET " .. path .. " HTTP/1.1\r\nHost: " .. endpoint.address
+            .. "\r\nUser-Agent: ragrid-gateway\r\nConnection: close\r\n\r\n")
+    end
     local line
     if ok then
-        line, fault = patiently(socket, function() return socket:receive("*l") end, patience)
+        line, fault = socket:receive("*l")
     end
     socket:close()
     if not line then

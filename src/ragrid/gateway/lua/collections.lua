@@ -7,7 +7,7 @@ local lrucache = require "resty.lrucache"
 
 local _M = {}
 
-local PATIENCE = { timeout_ms = 2000 }
+local TIMEOUT_MS = 2000
 local KNOWN_ITEMS = 8192
 
 local known = assert(lrucache.new(KNOWN_ITEMS)) -- path of the look-up -> true
@@ -22,7 +22,7 @@ function _M.belongs(pool, found)
     end
     local why
     for _, endpoint in ipairs(pool.available) do
-        local status, fault = ask.status(endpoint, path, PATIENCE)
+        local status, fault = ask.status(endpoint, path, TIMEOUT_MS)
         if status == 200 then
             known:set(path, true)
             return true

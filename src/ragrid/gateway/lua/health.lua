@@ -19,13 +19,16 @@ local TIMER_LIMIT_S = 10
 local shared = ngx.shared.ragrid_health
 local settings
 local paths = {}     -- service -> path to ask
+local credentials = {} -- service -> what it is asked with, when it speaks TLS
 local rises = {}     -- address -> {since = when it went down, count = good answers since}
 local checking = {}  -- service and address -> true while a check of it runs
 
-function _M.load(services, configured)
+function _M.load(services, configured, mutual_tls)
     settings = configured
+    local own = mutual_tls and ask.load_credentials(mutual_tls)
     for name, service in pairs(services) do
         paths[name] = service.health_path
+        credentials[name] = service.mutual_tls and own or nil
     end
 end
 
@@ -72,14 +75,21 @@ function _M.eject(service, address, pool_size)
     end
 end
 
+-- Asks an instance; meanwhile another thread loses its patience.
+local function status_of(service, endpoint)
+    local patience = ngx.thread.spawn(function()
+        ngx.sleep(settings.suspect_s)
+        suspect(endpoint.address)
+    end)
+    local status, why = ask.status(endpoint, paths[service], settings.timeout_s * 1000, credentials[service])
+    ngx.thread.kill(patience)
+    return status, why
+end
+
 local function check(service, endpoint)
     local began = ngx.now()
     local address = endpoint.address
-    local status, why = ask.status(endpoint, paths[service], {
-        timeout_ms = settings.timeout_s * 1000,
-        patience_ms = settings.suspect_s * 1000,
-        on_silence = function() suspect(address) end,
-    })
+    local status, why = status_of(service, endpoint)
     if not status or status < 200 or status > 299 then
         rises[address] = nil
         take_out(service, address, "active", "health check: " .. tostring(status or why))
