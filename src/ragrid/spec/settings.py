@@ -82,6 +82,8 @@ class MemorySettings(_Settings, frozen=True, kw_only=True):
     """The memory service. `max_store_bytes` bounds the store's file; without it, the disk does.
 
     With `postgresql`, `database_url_file` (mode 0600) holds the address of the database, and replicas share it.
+    Without an `embedder`, searches are by words. The vectors of `next_embedder` are made beside those in use and take
+    their place once they are complete. `vector_cache_bytes` bounds the vectors in memory.
     """
 
     listen: Listen
@@ -91,6 +93,9 @@ class MemorySettings(_Settings, frozen=True, kw_only=True):
     database_url_file: Path | None = None
     public_prefix: str = "/memory"
     max_store_bytes: int | None = None
+    embedder: "EmbedderSettings | None" = None
+    next_embedder: "EmbedderSettings | None" = None
+    vector_cache_bytes: int = 512 * 1024 * 1024
 
 
 class EmbedderSettings(_Settings, frozen=True, kw_only=True):

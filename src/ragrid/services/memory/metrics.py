@@ -21,3 +21,18 @@ SEARCH_SECONDS = Histogram(
 )
 EXPIRED = Counter("memory_expired_total", "Memories erased because their time was over.")
 TOOL_CALLS = Counter("memory_tool_calls_total", "Calls of MCP tools.", ["tool", "outcome"])
+OUTBOX_LAG_SECONDS = Gauge("memory_outbox_lag_seconds", "How long the oldest text has waited for its vector.")
+EMBEDDINGS_WAITING = Gauge("memory_embeddings_waiting", "Texts that wait for their vectors.")
+EMBEDDINGS_GIVEN_UP = Gauge("memory_embeddings_given_up", "Texts that the embedder refused too often.")
+EMBEDDED = Counter("memory_embedded_total", "Texts that got their vectors.")
+EMBEDDING_FAILURES = Counter(
+    "memory_embedding_failures_total",
+    "Embeddings that failed: the embedder away, a text refused, a question.",
+    ["kind"],
+)
+QUERY_EMBED_SECONDS = Histogram(
+    "memory_query_embed_seconds",
+    "Time to embed the question of one search.",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+VECTOR_CACHE_BYTES = Gauge("memory_vector_cache_bytes", "Memory that holds the vectors of namespaces searched last.")

@@ -12,8 +12,10 @@ from ragrid.errors import MissingError, RagridError
 from ragrid.identity.open import open_verifier
 from ragrid.identity.verify import TokenVerifier
 from ragrid.services.memory.api.routes import MemoryApi
-from ragrid.services.memory.metrics import ROWS, STORE_BYTES, WRITE_QUEUE_DEPTH
+from ragrid.services.memory.embedding.meaning import Meaning, embedders_of
+from ragrid.services.memory.metrics import ROWS, STORE_BYTES, VECTOR_CACHE_BYTES, WRITE_QUEUE_DEPTH
 from ragrid.services.memory.protocol.store import MemoryStore
+from ragrid.services.memory.recall import Recall
 from ragrid.services.memory.sqlite.store import SqliteStore
 from ragrid.services.memory.tools.endpoint import ToolEndpoint
 from ragrid.spec.settings import Listen, MemorySettings
@@ -38,20 +40,32 @@ def build(settings: MemorySettings, *, clock: Clock | None = None) -> tuple[Star
             f"services.memory.store: got {settings.store!r}, not in this release yet; wanted 'sqlite' on one host"
         )
     clock = clock or SystemClock()
-    store = SqliteStore.open(settings.data_directory, max_bytes=settings.max_store_bytes)
+    store = SqliteStore.open(
+        settings.data_directory, max_bytes=settings.max_store_bytes, vector_cache_bytes=settings.vector_cache_bytes
+    )
     WRITE_QUEUE_DEPTH.set_function(lambda: store.waiting_writes)
     verifier = open_verifier(settings.trust, clock)
-    return build_memory_application(store, verifier, clock, prefix=settings.public_prefix), settings.listen
+    VECTOR_CACHE_BYTES.set_function(lambda: store.vector_cache.size_bytes)
+    meaning = Meaning(store, embedders_of(settings), clock)
+    application = build_memory_application(store, verifier, clock, prefix=settings.public_prefix, meaning=meaning)
+    return application, settings.listen
 
 
-def build_memory_application(store: MemoryStore, verifier: TokenVerifier, clock: Clock, *, prefix: str) -> Starlette:
-    """Return the application over any store; it owns the store from its start on and closes it at its end."""
-    api = MemoryApi(store, clock, prefix=prefix)
+def build_memory_application(
+    store: MemoryStore, verifier: TokenVerifier, clock: Clock, *, prefix: str, meaning: Meaning | None = None
+) -> Starlette:
+    """Return the application over any store; it owns the store from its start on and closes it at its end.
+
+    Without `meaning`, it searches by words, and by vectors that callers bring.
+    """
+    api = MemoryApi(store, clock, prefix=prefix, recall=Recall(store, meaning))
     tools = ToolEndpoint(api.operations)
 
     @contextlib.asynccontextmanager
     async def lifespan(_application: Starlette) -> AsyncIterator[None]:
         keeping = asyncio.create_task(_keep_house(store, clock))
+        if meaning is not None:
+            meaning.start()
         try:
             yield
         finally:
@@ -59,10 +73,14 @@ def build_memory_application(store: MemoryStore, verifier: TokenVerifier, clock:
             with contextlib.suppress(asyncio.CancelledError):
                 await keeping
             await tools.close()
+            if meaning is not None:
+                await meaning.close()
             await store.close()
 
     async def readiness() -> Mapping[str, Any]:
         await store.probe()
+        if meaning is not None:
+            meaning.worker.check()
         return {"store": "ok", "memories": (await store.stats()).rows}
 
     routes = [*api.routes(), tools.route()]

@@ -4,16 +4,20 @@ from dataclasses import dataclass, field
 
 from ragrid.services.memory.ids import IdSource
 from ragrid.services.memory.protocol.store import MemoryStore
+from ragrid.services.memory.recall import Recall
 from ragrid.system.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The store, the clock and the source of ids behind one API; `base` is the public path up to the version."""
+    """The store, its searches, the clock and the source of ids behind one API; `base` is the public path up to the
+    version.
+    """
 
     store: MemoryStore
     clock: Clock
     base: str
+    recall: Recall
     ids: IdSource = field(default_factory=IdSource)
 
     def now_us(self) -> int:

@@ -12,15 +12,18 @@ from ragrid.services.memory.api.parts import Parts
 from ragrid.services.memory.api.search import SearchApi
 from ragrid.services.memory.api.sessions import SessionsApi
 from ragrid.services.memory.protocol.store import MemoryStore
+from ragrid.services.memory.recall import Recall
 from ragrid.system.clock import Clock
 
 
 class MemoryApi:
     """The memory API over one store; tenant and author come from the token, and from nowhere else."""
 
-    def __init__(self, store: MemoryStore, clock: Clock, *, prefix: str = "/memory") -> None:
+    def __init__(
+        self, store: MemoryStore, clock: Clock, *, prefix: str = "/memory", recall: Recall | None = None
+    ) -> None:
         self._base = f"{prefix}/v1"
-        parts = Parts(store, clock, self._base)
+        parts = Parts(store, clock, self._base, recall or Recall(store))
         # The busiest first: routes are tried in order. POST /memories/search fits no method of /memories/{id}.
         resources = (
             MemoriesApi(parts),

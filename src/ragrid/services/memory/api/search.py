@@ -1,12 +1,14 @@
 """Search: a question in, the memories that answer it out."""
 
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+import numpy as np
+from msgspec import UNSET, Meta, UnsetType
 from starlette.requests import Request
 
+from ragrid.inference.embedder import normalise
 from ragrid.services.memory.api.answers import Answer
 from ragrid.services.memory.api.headers import require_media_type
 from ragrid.services.memory.api.operation import (
@@ -21,38 +23,54 @@ from ragrid.services.memory.api.operation import (
 from ragrid.services.memory.api.parameters import NAMESPACE, SearchFilter, filter_from
 from ragrid.services.memory.api.parts import Parts
 from ragrid.services.memory.model import BODY_BYTES, Memory
+from ragrid.services.memory.protocol.search import QueryVector
+from ragrid.services.memory.ranking.fusion import Explanation, Ranking
+from ragrid.services.memory.recall import Degraded, Mode, Question
+from ragrid.services.memory.vectors import GivenVector
 from ragrid.services.memory.words import QUERY_CHARACTERS, words_of
 from ragrid.web.body import decode_json, read_body
 from ragrid.web.problem import Problem
 
 SEARCH_LIMIT = 100
 SEARCH_DEFAULT = 10
+#: Longest half-life: ten years.
+HALF_LIFE_S = 315_360_000
 
 _encode = msgspec.json.Encoder().encode
 
+Ratio = Annotated[float, Meta(ge=0, le=1)]
+
 
 class SearchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of a search."""
+    """The body of a search; `vector` is the question as the caller embedded it."""
 
-    query: Annotated[str, Meta(min_length=1, max_length=QUERY_CHARACTERS)]
-    mode: Annotated[str, Meta(pattern="^lexical$")] = "lexical"
+    query: Annotated[str, Meta(max_length=QUERY_CHARACTERS)] = ""
+    vector: GivenVector | None = None
+    mode: Mode | None = None
     filter: SearchFilter = SearchFilter()
     k: Annotated[int, Meta(ge=1, le=SEARCH_LIMIT)] = SEARCH_DEFAULT
+    min_score: Ratio = 0.0
+    #: Seconds since its last change after which a memory counts half.
+    recency_half_life: Annotated[float, Meta(ge=1, le=HALF_LIFE_S)] | None = None
+    importance_weight: Ratio = 0.0
+    include_superseded: bool = False
+    explain: bool = False
 
 
 class Result(msgspec.Struct, frozen=True):
-    """One memory that was found; the best one has the score 1."""
+    """One memory that was found; `explain` is there when it was asked for."""
 
     memory: Memory
     score: Annotated[float, Meta(gt=0, le=1)]
+    explain: Explanation | UnsetType = UNSET
 
 
 class SearchAnswer(msgspec.Struct, frozen=True):
-    """What a search found, best first."""
+    """What a search found, best first. `degraded` names the part that is missing, or that lags behind the writes."""
 
     results: tuple[Result, ...]
-    mode_used: Literal["lexical"]
-    degraded: tuple[str, ...]
+    mode_used: Mode
+    degraded: tuple[Degraded, ...]
     took_ms: float
 
 
@@ -69,7 +87,7 @@ class SearchApi:
                 method="POST",
                 path="/memories/search",
                 id="searchMemories",
-                summary="Finds memories by what they say; filters are kept before anything is ranked.",
+                summary="Finds memories by words and by meaning; filters are kept before anything is ranked.",
                 permission="memory:read",
                 handler=self._search,
                 parameters=(NAMESPACE,),
@@ -83,16 +101,36 @@ class SearchApi:
         scope = scope_of(request)
         require_media_type(request, JSON_TYPE)
         wanted = decode_json(await read_body(request, BODY_BYTES), SearchRequest)
-        words = words_of(wanted.query)
-        if not words:
-            errors = [{"pointer": "/query", "detail": "wanted at least one letter or digit"}]
-            raise Problem(422, "invalid-body", "/query: holds no word to look for", errors=errors)
+        question = _question(wanted)
         started_s = time.perf_counter()
-        now_us = self._parts.now_us()
-        hits = await self._parts.store.search(
-            scope, words, filter_from(wanted.filter, "/filter"), now_us=now_us, limit=wanted.k
-        )
+        found = await self._parts.recall.find(scope, question, now_us=self._parts.now_us())
         took_ms = round((time.perf_counter() - started_s) * 1000, 3)
-        results = [{"memory": msgspec.Raw(hit.doc), "score": hit.score} for hit in hits]
-        body: dict[str, Any] = {"results": results, "mode_used": "lexical", "degraded": [], "took_ms": took_ms}
+        results: list[dict[str, Any]] = [{"memory": msgspec.Raw(hit.doc), "score": hit.score} for hit in found.hits]
+        if wanted.explain:
+            for result, hit in zip(results, found.hits, strict=True):
+                result["explain"] = hit.explanation
+        body = {"results": results, "mode_used": found.mode_used, "degraded": found.degraded, "took_ms": took_ms}
         return Answer(200, _encode(body))
+
+
+def _question(wanted: SearchRequest) -> Question:
+    if wanted.vector is None and not words_of(wanted.query):
+        errors = [{"pointer": "/query", "detail": "wanted at least one letter or digit"}]
+        raise Problem(422, "invalid-body", "/query: holds no word to look for", errors=errors)
+    return Question(
+        text=wanted.query,
+        mode=wanted.mode,
+        vector=None if wanted.vector is None else _vector(wanted.vector),
+        wanted=filter_from(wanted.filter, "/filter"),
+        limit=wanted.k,
+        ranking=Ranking(
+            half_life_s=wanted.recency_half_life,
+            importance_weight=wanted.importance_weight,
+            min_score=wanted.min_score,
+            include_superseded=wanted.include_superseded,
+        ),
+    )
+
+
+def _vector(given: GivenVector) -> QueryVector:
+    return QueryVector(given.model, normalise(np.array([given.values], np.float32))[0])

@@ -118,7 +118,7 @@ class InMemoryEmbeddings:
     ) -> tuple[Due, ...]:
         """See Embeddings."""
         due = [
-            Due(key[0], line.digest, line.attempts, line.text)
+            Due(key[0], line.digest, line.since_us, line.attempts, line.text)
             for key, line in self.embeddings.of(model)
             if not line.is_given_up and line.next_us <= now_us
         ]

@@ -12,10 +12,11 @@ Status = Literal["none", "pending", "ready", "failed"]
 
 
 class Due(msgspec.Struct, frozen=True):
-    """One text that waits for its vector; `digest` tells this text from a later one of the same memory."""
+    """One text that waits for its vector since `since_us`; `digest` tells it from a later one of the same memory."""
 
     position: int
     digest: bytes
+    since_us: int
     attempts: int
     text: str
 

@@ -97,6 +97,6 @@ def _number(reader: apsw.Connection, model: str) -> int | None:
     return rows[0][0] if rows else None
 
 
-def _due(position: int, attempts: int, doc: bytes) -> Due:
+def _due(position: int, since_us: int, attempts: int, doc: bytes) -> Due:
     text = embedding_text(_decode(doc))
-    return Due(position, digest_of(text), attempts, text)
+    return Due(position, digest_of(text), since_us, attempts, text)

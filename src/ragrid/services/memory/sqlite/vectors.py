@@ -12,7 +12,7 @@ NEW_VECTORS = """
 SELECT stamp, vector FROM memory_vector WHERE model = ? AND namespace = ? AND stamp > ? ORDER BY stamp LIMIT ?
 """
 DUE = """
-SELECT o.position, o.attempts, m.doc FROM embedding_outbox AS o JOIN memory AS m ON m.position = o.position
+SELECT o.position, o.since_us, o.attempts, m.doc FROM embedding_outbox AS o JOIN memory AS m ON m.position = o.position
 WHERE o.model = ? AND o.is_given_up = 0 AND o.next_us <= ? ORDER BY o.since_us LIMIT ?
 """
 OUTBOX = """

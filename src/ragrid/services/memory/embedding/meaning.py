@@ -1,0 +1,41 @@
+"""Everything that searching by meaning needs, put together: embedders, the worker, and the questions."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+from ragrid.services.memory.embedding.lazy import LazyEmbedder, lazy_embedder
+from ragrid.services.memory.embedding.query import QueryEmbedder
+from ragrid.services.memory.embedding.worker import EmbeddingWorker
+from ragrid.services.memory.metrics import OUTBOX_LAG_SECONDS
+from ragrid.services.memory.protocol.embeddings import Embeddings
+from ragrid.spec.settings import MemorySettings
+from ragrid.system.clock import Clock
+
+
+class Meaning:
+    """The embedding half of one memory service; `embedders` are the one in use and the one to come, if any."""
+
+    def __init__(self, store: Embeddings, embedders: Sequence[LazyEmbedder], clock: Clock) -> None:
+        self.worker = EmbeddingWorker(store, embedders, clock)
+        self.queries = QueryEmbedder({one.name: one for one in embedders}, clock)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to work through the outbox, on the running event loop."""
+        OUTBOX_LAG_SECONDS.set_function(lambda: self.worker.lag_s)
+        self._task = asyncio.create_task(self.worker.run(), name="memory-embedding")
+
+    async def close(self) -> None:
+        """Stop after what is under way, and release the embedders."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self.worker.close()
+
+
+def embedders_of(settings: MemorySettings) -> list[LazyEmbedder]:
+    """Return the embedders that `settings` name: the one in use first."""
+    named = (settings.embedder, settings.next_embedder)
+    return [lazy_embedder(one) for one in named if one is not None]

@@ -1,0 +1,75 @@
+"""Finding memories for a question: by its words, its meaning, or both; and saying so when one of them is missing."""
+
+from typing import Literal, get_args
+
+import msgspec
+
+from ragrid.services.memory.changes import Scope
+from ragrid.services.memory.embedding.meaning import Meaning
+from ragrid.services.memory.protocol.memories import Filter
+from ragrid.services.memory.protocol.search import Hit, QueryVector, Search
+from ragrid.services.memory.ranking.fusion import PLAIN, Ranking
+from ragrid.services.memory.words import words_of
+
+Mode = Literal["lexical", "semantic", "hybrid"]
+MODES: tuple[str, ...] = get_args(Mode)
+#: What `degraded` may name.
+Degraded = Literal["semantic"]
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """What is looked for. Without a mode: hybrid where there are vectors, lexical where there are none.
+
+    `vector` is the question as the caller embedded it; without one, the service does.
+    """
+
+    text: str
+    mode: Mode | None = None
+    vector: QueryVector | None = None
+    wanted: Filter = Filter()
+    limit: int = 10
+    ranking: Ranking = PLAIN
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What was found, how, and which part of that is missing or behind."""
+
+    hits: tuple[Hit, ...]
+    mode_used: Mode
+    degraded: tuple[Degraded, ...] = ()
+
+
+class Recall:
+    """Searches of one store; without `meaning` there are no vectors but those that callers bring."""
+
+    def __init__(self, store: Search, meaning: Meaning | None = None) -> None:
+        self._store = store
+        self._meaning = meaning
+
+    async def find(self, scope: Scope, question: Question, *, now_us: int) -> Found:
+        """Return what is found; `degraded` names the part that had to be done without, or that is behind."""
+        words = words_of(question.text)
+        is_asked = question.mode in ("semantic", "hybrid")
+        vector = None
+        if question.mode != "lexical":
+            vector = question.vector or await self._embed(question.text)
+        mode: Mode = "lexical" if vector is None else "hybrid" if words and question.mode != "semantic" else "semantic"
+        worker = None if self._meaning is None else self._meaning.worker
+        has_embedder = worker is not None and worker.active is not None
+        is_missing = vector is None and (is_asked or (question.mode is None and has_embedder))
+        is_behind = vector is not None and worker is not None and worker.is_behind
+        hits = await self._store.search(
+            scope,
+            () if mode == "semantic" else words,
+            question.wanted,
+            now_us=now_us,
+            limit=question.limit,
+            vector=vector,
+            ranking=question.ranking,
+        )
+        return Found(hits, mode, ("semantic",) if is_missing or is_behind else ())
+
+    async def _embed(self, text: str) -> QueryVector | None:
+        if self._meaning is None or self._meaning.worker.active is None or not text.strip():
+            return None
+        return await self._meaning.queries.embed(self._meaning.worker.active, text)

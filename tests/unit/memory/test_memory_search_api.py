@@ -1,0 +1,124 @@
+"""Searches as a caller of the API sees them, with an embedder that needs no model."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from ragrid.inference.hashing import HashingEmbedder
+from ragrid.services.memory.embedding.lazy import LazyEmbedder
+from ragrid.services.memory.embedding.meaning import Meaning
+from ragrid.services.memory.inmemory.store import InMemoryStore
+from ragrid.services.memory.service import build_memory_application
+from support.memory_calls import Caller
+from support.token_mint import TokenMint
+
+
+class Bench:
+    """A caller, and the worker behind the service that it calls."""
+
+    def __init__(self, caller: Caller, meaning: Meaning, store: InMemoryStore) -> None:
+        self.caller = caller
+        self.meaning = meaning
+        self.store = store
+
+    async def embed(self) -> None:
+        """Let the worker do what is to be done."""
+        while await self.meaning.worker.turn():
+            pass
+
+    async def search(self, **body: Any) -> dict[str, Any]:
+        answer = await self.caller.call("POST", "/search", json=body)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+
+def ids(found: dict[str, Any]) -> list[str]:
+    return [one["memory"]["id"] for one in found["results"]]
+
+
+@pytest.fixture
+async def bench(mint: TokenMint) -> AsyncIterator[Bench]:
+    store = InMemoryStore()
+    meaning = Meaning(store, [LazyEmbedder("hashing", HashingEmbedder)], mint.clock)
+    await store.use_models(["hashing"])
+    application = build_memory_application(store, mint.verifier(), mint.clock, prefix="/memory", meaning=meaning)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://memory") as client:
+        one = Bench(Caller(client, mint.token(sub="alice", tenant="acme")), meaning, store)
+        await one.embed()
+        yield one
+    await meaning.close()
+
+
+async def test_hybrid_is_the_default_where_there_is_an_embedder(bench: Bench) -> None:
+    made = await bench.caller.create(content="Ada brews green tea")
+    fresh = await bench.search(query="tea")
+    assert (fresh["mode_used"], ids(fresh)) == ("hybrid", [made["id"]])  # found by its words before it has a vector
+    await bench.embed()
+    assert ids(await bench.search(query="brewing teas", mode="semantic")) == [made["id"]]
+    assert ids(await bench.search(query="brewing teas", mode="lexical")) == []
+    assert ids(await bench.search(query="brewing teas")) == [made["id"]]
+
+
+async def test_an_explanation_says_where_a_score_comes_from(bench: Bench) -> None:
+    await bench.caller.create(content="green tea", importance=1.0)
+    await bench.caller.create(content="black coffee")
+    await bench.embed()
+    plain = await bench.search(query="tea")
+    assert "explain" not in plain["results"][0]
+    found = await bench.search(query="tea", explain=True, recency_half_life=60, importance_weight=0.5)
+    explain = found["results"][0]["explain"]
+    assert (explain["lexical_rank"], explain["semantic_rank"]) == (1, 1)
+    assert (explain["bm25"], explain["fused"], explain["recency"], explain["importance"]) == (1, 1, 1, 1)
+    assert 0 < explain["similarity"] <= 1
+    words = await bench.search(query="tea", mode="lexical", explain=True)
+    assert words["results"][0]["explain"] == {"lexical_rank": 1, "bm25": 1.0}
+
+
+async def test_filters_hold_in_every_mode(bench: Bench) -> None:
+    await bench.caller.create(content="tea", user_id="eve")
+    mine = await bench.caller.create(content="tea", user_id="ada")
+    await bench.embed()
+    for mode in ("lexical", "semantic", "hybrid"):
+        assert ids(await bench.search(query="tea", mode=mode, filter={"user_id": "ada"})) == [mine["id"]]
+
+
+async def test_a_least_score_leaves_the_rest_out(bench: Bench) -> None:
+    best = await bench.caller.create(content="green tea")
+    await bench.caller.create(content="a green car that drives to a far away town")
+    await bench.embed()
+    assert len(ids(await bench.search(query="green tea", mode="semantic"))) == 2
+    assert ids(await bench.search(query="green tea", mode="semantic", min_score=0.8)) == [best["id"]]
+
+
+async def test_a_question_may_come_as_a_vector(bench: Bench) -> None:
+    made = await bench.caller.create(content="green tea")
+    await bench.embed()
+    values = (await HashingEmbedder().embed(["green tea"]))[0].tolist()
+    found = await bench.search(vector={"model": "hashing", "values": values})
+    assert (found["mode_used"], ids(found)) == ("semantic", [made["id"]])
+    found = await bench.search(query="green", vector={"model": "hashing", "values": values})
+    assert (found["mode_used"], ids(found)) == ("hybrid", [made["id"]])
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"query": "?!"}, "/query"),
+        ({}, "/query"),
+        ({"query": "x", "mode": "magic"}, "/mode"),
+        ({"query": "x", "k": 101}, "/k"),
+        ({"query": "x", "min_score": 2}, "/min_score"),
+        ({"query": "x", "recency_half_life": 0}, "/recency_half_life"),
+        ({"query": "x", "importance_weight": -1}, "/importance_weight"),
+        ({"vector": {"model": "m", "values": []}}, "/vector/values"),
+        ({"vector": {"model": "m", "values": [0] * 4097}}, "/vector/values"),
+        ({"query": "x", "explian": True}, "/explian"),
+    ],
+)
+async def test_what_makes_no_question_is_refused_where_it_stands(bench: Bench, body: Any, pointer: str) -> None:
+    answer = await bench.caller.call("POST", "/search", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-body")
+    assert [one["pointer"] for one in answer.json()["errors"]] == [pointer]
