@@ -96,6 +96,9 @@ class Auth(Section):
         default=(), min_length=1, description="Hosts that run the token service. Default: the first host."
     )
     port: kinds.Port = Field(default=3020, description="Private port of the token service.")
+    store: Literal["sqlite", "postgresql"] = Field(
+        default="sqlite", description="`sqlite` for one host; `postgresql` is needed for several."
+    )
     access_token: kinds.Duration = Field(
         default=Duration.parse("10m"), description="How long a person's or client's token lives."
     )

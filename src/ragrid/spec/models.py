@@ -21,6 +21,7 @@ from ragrid.spec.services import (
     Services,
     Vllm,
 )
+from ragrid.spec.storage import Database
 
 #: Where an address is looked for when a host is not on the network of that purpose.
 _FALLBACKS: dict[Purpose, tuple[Purpose, ...]] = {
@@ -42,6 +43,7 @@ class Grid(Section):
     registry: Registry = Field(default_factory=Registry, description="Where instances are found.")
     auth: Auth = Field(default_factory=Auth, description="Tokens.")
     agent: Agent = Field(default_factory=Agent, description="The agent on each host.")
+    database: Database = Field(default_factory=Database, description="PostgreSQL, where a `store` asks for it.")
     services: Services = Field(description="What the grid serves.")
     monitoring: Monitoring = Field(default_factory=Monitoring, description="How it is watched.")
     backup: Backup | None = Field(default=None, description="How it is kept; without it nothing is backed up.")
@@ -51,6 +53,17 @@ class Grid(Section):
     @classmethod
     def _fill_placement(cls, value: Any) -> Any:
         return _placed(value) if isinstance(value, dict) else value
+
+    @property
+    def needs_database(self) -> bool:
+        """Whether something is kept in PostgreSQL."""
+        memory = self.services.memory
+        return self.auth.store == "postgresql" or (memory is not None and memory.store == "postgresql")
+
+    @property
+    def runs_database(self) -> bool:
+        """Whether a PostgreSQL of the grid's own is needed."""
+        return self.needs_database and self.database.url is None
 
     @property
     def public_url(self) -> str:
@@ -78,8 +91,8 @@ def _placed(value: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(hosts, dict) or not hosts:
         return value
     first = next(iter(hosts))
-    placed = {"registry": {"on": [first]}, "auth": {"on": [first]}, "monitoring": {"on": [first]}}
-    value = value | {name: _filled(value.get(name), default) for name, default in placed.items()}
+    placed = ("registry", "auth", "database", "monitoring")
+    value = value | {name: _filled(value.get(name), {"on": [first]}) for name in placed}
     value["gateway"] = _filled(value.get("gateway"), {"on": [first]})
     if isinstance(value["gateway"], dict):
         value["gateway"] = _gateway_name(value["gateway"], hosts) | value["gateway"]
@@ -113,6 +126,7 @@ __all__ = [
     "Backup",
     "Balance",
     "Chromadb",
+    "Database",
     "Embedder",
     "Gateway",
     "Generator",

@@ -49,6 +49,7 @@ def _placements(grid: Grid) -> Iterator[tuple[Path, tuple[str, ...]]]:
     yield ("gateway", "on"), grid.gateway.on
     yield ("registry", "on"), grid.registry.on
     yield ("auth", "on"), grid.auth.on
+    yield ("database", "on"), grid.database.on
     yield ("monitoring", "on"), grid.monitoring.on
     for name, service in grid.services.named():
         if name != "vllm":
@@ -82,6 +83,9 @@ def _ports(grid: Grid) -> Iterator[tuple[tuple[str, ...], Path, int]]:
     for key in ("port", "peer_port", *own):
         yield grid.registry.on, ("registry", key), getattr(grid.registry, key)
     yield grid.auth.on, ("auth", "port"), grid.auth.port
+    if grid.runs_database:
+        for key in ("port", "metrics_port"):
+            yield grid.database.on, ("database", key), getattr(grid.database, key)
     yield every, ("agent", "port"), grid.agent.port
     for name, service in grid.services.named():
         if name != "vllm" or (grid.services.vllm is not None and grid.services.vllm.address is None):
@@ -146,6 +150,21 @@ def service_tokens_live_a_day(grid: Grid) -> Iterator[Conflict]:
     if grid.auth.service_token.seconds > _DAY_S:
         advice = "shorten it; services renew their tokens by themselves"
         yield Conflict(("auth", "service_token"), shown(str(grid.auth.service_token)), "at most 24h", advice)
+
+
+def tokens_can_be_shared(grid: Grid) -> Iterator[Conflict]:
+    """Tokens on several hosts have a store that several processes can share."""
+    if grid.auth.store == "sqlite" and len(grid.auth.on) > 1:
+        path, on = ("auth", "store"), ("auth", "on")
+        wanted = f"`postgresql` for tokens on {len(grid.auth.on)} hosts"
+        yield Conflict(path, "'sqlite'", wanted, "change it, or name one host", (on,))
+
+
+def database_runs_once(grid: Grid) -> Iterator[Conflict]:
+    """The grid's own PostgreSQL runs on one host: two would be two truths."""
+    if grid.runs_database and len(grid.database.on) > 1:
+        path: Path = ("database", "on")
+        yield Conflict(path, f"{len(grid.database.on)} hosts", "one", "name one; for a replicated one give its `url`")
 
 
 def memory_can_be_shared(grid: Grid) -> Iterator[Conflict]:
@@ -325,6 +344,8 @@ RULES: tuple[Callable[[Grid], Iterator[Conflict]], ...] = (
     addresses_are_in_their_networks,
     tokens_end_before_their_key,
     service_tokens_live_a_day,
+    tokens_can_be_shared,
+    database_runs_once,
     memory_can_be_shared,
     weights_are_of_its_hosts,
     rag_has_what_it_needs,

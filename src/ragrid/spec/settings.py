@@ -16,11 +16,28 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Common ground: immutable, named members, nothing unknown."""
 
 
+class ListenTls(_Settings, frozen=True, kw_only=True):
+    """The certificate that a service shows; it answers nobody without one of `client_authority_file` (all PEM)."""
+
+    certificate_file: Path
+    key_file: Path
+    client_authority_file: Path
+
+
 class Listen(_Settings, frozen=True, kw_only=True):
-    """Where a service listens."""
+    """Where a service listens; without `tls`, to everybody who reaches the port."""
 
     host: str = "127.0.0.1"
     port: int
+    tls: ListenTls | msgspec.UnsetType = msgspec.UNSET
+
+
+class ClientTls(_Settings, frozen=True, kw_only=True):
+    """What a part of ours shows to a service that listens with `tls`, and whom it takes for one (all PEM)."""
+
+    certificate_file: Path
+    key_file: Path
+    authority_file: Path
 
 
 class TokenTrust(_Settings, frozen=True, kw_only=True):
@@ -96,6 +113,28 @@ class MemorySettings(_Settings, frozen=True, kw_only=True):
     embedder: "EmbedderSettings | None" = None
     next_embedder: "EmbedderSettings | None" = None
     vector_cache_bytes: int = 512 * 1024 * 1024
+
+
+class DatabaseAccount(_Settings, frozen=True, kw_only=True):
+    """A role of the grid's PostgreSQL that owns the database of the same name."""
+
+    name: str
+    password_file: Path
+
+
+class DatabaseSettings(_Settings, frozen=True, kw_only=True):
+    """The grid's own PostgreSQL: it serves on `host` and `port`, its metrics are on `listen`."""
+
+    listen: Listen
+    host: str
+    port: int
+    programs_directory: Path
+    data_directory: Path
+    run_directory: Path
+    certificate_file: Path
+    key_file: Path
+    accounts: tuple[DatabaseAccount, ...]
+    max_connections: int = 200
 
 
 class EmbedderSettings(_Settings, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ PROGRAMS = Programs(
     consul=Path("/usr/bin/consul"),
     prometheus=Path("/usr/bin/prometheus"),
     node_exporter=Path("/usr/bin/prometheus-node-exporter"),
+    postgresql=Path("/usr/lib/postgresql/15/bin"),
     versions=(("nginx", "1.22.1"), ("etcd", "3.4.23"), ("prometheus", "2.42.0")),
 )
 

@@ -22,7 +22,13 @@ services:
 """
 PROGRAM = Path("/opt/program")
 PROGRAMS = Programs(
-    python=PROGRAM, nginx=PROGRAM, etcd=PROGRAM, consul=PROGRAM, prometheus=PROGRAM, node_exporter=PROGRAM
+    python=PROGRAM,
+    nginx=PROGRAM,
+    etcd=PROGRAM,
+    consul=PROGRAM,
+    prometheus=PROGRAM,
+    node_exporter=PROGRAM,
+    postgresql=PROGRAM,
 )
 
 

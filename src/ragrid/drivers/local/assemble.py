@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from ragrid.drivers.local.part import Part
 from ragrid.drivers.local.parts_control import controller_part, registry_part, tokens_part
+from ragrid.drivers.local.parts_database import database_part
 from ragrid.drivers.local.parts_gateway import gateway_part
 from ragrid.drivers.local.parts_services import service_parts
 from ragrid.drivers.local.parts_watch import agent_part, node_exporter_part, prometheus_part, scrape_target
@@ -27,6 +28,8 @@ def parts_of(site: Site, *, supervisor_command: tuple[str, ...] = ()) -> tuple[P
 def _without_prometheus(site: Site, supervisor_command: tuple[str, ...]) -> Iterator[Part]:
     if site.runs(site.grid.registry.on):
         yield registry_part(site)
+    if site.grid.runs_database and site.runs(site.grid.database.on):
+        yield database_part(site)
     if site.runs(site.grid.auth.on):
         yield tokens_part(site)
     yield from service_parts(site)

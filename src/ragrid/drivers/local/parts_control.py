@@ -28,6 +28,8 @@ def tokens_part(site: Site) -> Part:
         access_token_s=auth.access_token.seconds,
         service_token_s=auth.service_token.seconds,
         key_rotation_s=auth.key_rotation.seconds,
+        store=auth.store,
+        database_url_file=site.database_url("tokens") if auth.store == "postgresql" else None,
         roles=site.roles,
         clients=tuple(
             ClientSeed(

@@ -63,6 +63,7 @@ def _memory(site: Site, service: Memory) -> Part:
         trust=site.trust("memory"),
         data_directory=site.layout.data / "memory",
         store=service.store,
+        database_url_file=site.database_url("memory") if service.store == "postgresql" else None,
     )
     return _own(site, "memory", "ragrid.services.memory", service.port, dump_settings(settings))
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from ragrid.drivers.local.given_certificate import take_certificate
 from ragrid.drivers.local.layout import open_layout
 from ragrid.drivers.local.parts_control import consul_acl
+from ragrid.drivers.local.parts_database import POSTGRESQL, database_address, services_with_accounts
 from ragrid.drivers.local.parts_relay import KEY_FILE, key_directive
 from ragrid.drivers.local.site import SEEDED_CLIENTS, Site
 from ragrid.errors import StateError
@@ -26,6 +27,7 @@ def prepare(site: Site, clock: Clock, *, say: Callable[[str], None]) -> None:
     for name in ("gateway", "relay"):
         (site.layout.run / name).mkdir(mode=0o700, exist_ok=True)
     _ensure_certificates(site, clock)
+    _ensure_database(site)
     site.secrets.ensure_client_secrets(SEEDED_CLIENTS)
     if site.grid.registry.kind == "consul":
         acl = consul_acl(site.secrets.ensure_registry_token(), version=site.programs.version("consul"))
@@ -48,6 +50,7 @@ def secret_references(site: Site) -> dict[str, SecretReference]:
     """Return the secrets that the grid file refers to, by the name of the file they are kept in."""
     rag, vllm = site.grid.services.rag, site.grid.services.vllm
     named = {
+        "database-url": site.grid.database.url if site.grid.needs_database else None,
         "embedder-key": rag.embedder.api_key if rag else None,
         "generator-key": rag.generator.api_key if rag else None,
         "vllm-key": vllm.api_key if vllm else None,
@@ -73,6 +76,17 @@ def _write_relay_key(site: Site) -> None:
     write_if_changed(site.secrets.resolved(KEY_FILE), directive.encode(), mode=PRIVATE)
 
 
+def _ensure_database(site: Site) -> None:
+    """Make the folders, passwords and addresses of the grid's own PostgreSQL, when it runs one."""
+    if not site.grid.runs_database:
+        return
+    for folder in (site.layout.data, site.layout.run):
+        (folder / POSTGRESQL).mkdir(mode=0o700, exist_ok=True)
+    for service in services_with_accounts(site):
+        address = database_address(site, service, site.secrets.ensure_database_password(service))
+        write_if_changed(site.secrets.database_url(service), address.encode(), mode=PRIVATE)
+
+
 def _ensure_certificates(site: Site, clock: Clock) -> None:
     now_s = clock.now_s()
     authority = site.secrets.ensure_authority(site.grid.grid, now_s=now_s)
@@ -84,4 +98,6 @@ def _ensure_certificates(site: Site, clock: Clock) -> None:
     else:
         site.secrets.ensure_leaf(authority, "gateway", names, now_s=now_s)
     site.secrets.ensure_leaf(authority, "etcd", list(dict.fromkeys([site.address, site.host])), now_s=now_s)
+    if site.grid.runs_database:
+        site.secrets.ensure_leaf(authority, POSTGRESQL, list(dict.fromkeys([site.address, site.host])), now_s=now_s)
     site.secrets.ensure_leaf(authority, "registry-client", ["registry-client"], now_s=now_s)

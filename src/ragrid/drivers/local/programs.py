@@ -18,13 +18,18 @@ PACKAGES = {
     "consul": ("consul", ("version",)),
     "prometheus": ("prometheus", ("--version",)),
     "prometheus-node-exporter": ("prometheus-node-exporter", ("--version",)),
+    "postgres": ("postgresql", ("--version",)),
 }
+#: Debian keeps each major version in a folder of its own, none of them on PATH.
+_POSTGRESQL = Path("/usr/lib/postgresql")
+_POSTGRESQL_OLDEST = 15
 _VERSION = re.compile(r"\d+\.\d+(?:\.\d+)?(?:[-+~][\w.]+)?")
 
 
 def needed_programs(grid: Grid) -> tuple[str, ...]:
     """Return the names of the programs that `grid` runs."""
-    return ("nginx", grid.registry.kind, "prometheus", "prometheus-node-exporter")
+    database = ("postgres",) if grid.runs_database else ()
+    return ("nginx", grid.registry.kind, "prometheus", "prometheus-node-exporter", *database)
 
 
 def find_programs(grid: Grid) -> Programs:
@@ -43,16 +48,17 @@ def find_programs(grid: Grid) -> Programs:
         )
     with ThreadPoolExecutor() as pool:
         versions = pool.map(lambda name: _version(name, paths[name]), needed)
-    return _programs(paths, tuple(zip(needed, versions, strict=True)))
+    return _programs(grid, paths, tuple(zip(needed, versions, strict=True)))
 
 
 def possible_programs(grid: Grid) -> Programs:
     """Return the paths of all programs as they are here, or as Debian has them; for files that another host runs."""
-    return _programs(_paths(grid), ())
+    return _programs(grid, _paths(grid), ())
 
 
-def _programs(paths: Mapping[str, Path], versions: tuple[tuple[str, str], ...]) -> Programs:
-    found = {name: paths.get(name, Path("/usr/bin") / name) for name in PACKAGES}
+def _programs(grid: Grid, paths: Mapping[str, Path], versions: tuple[tuple[str, str], ...]) -> Programs:
+    found = {name: paths.get(name, Path("/usr/bin") / name) for name in PACKAGES.keys() - {"postgres"}}
+    found["postgres"] = paths.get("postgres", _POSTGRESQL / str(_POSTGRESQL_OLDEST) / "bin" / "postgres")
     return Programs(
         python=interpreter(),
         nginx=found["nginx"],
@@ -60,17 +66,30 @@ def _programs(paths: Mapping[str, Path], versions: tuple[tuple[str, str], ...]) 
         consul=found["consul"],
         prometheus=found["prometheus"],
         node_exporter=found["prometheus-node-exporter"],
+        postgresql=grid.database.programs or found["postgres"].parent,
         versions=versions,
     )
 
 
 def _paths(grid: Grid) -> dict[str, Path]:
     paths: dict[str, Path] = {}
-    for name in PACKAGES:
+    if (server := _postgres(grid)) is not None:
+        paths["postgres"] = server
+    for name in PACKAGES.keys() - {"postgres"}:
         with contextlib.suppress(MissingError):
             # A supervised process has another working directory than the user who wrote a relative path.
             paths[name] = find_program(grid.registry.executable if name == grid.registry.kind else name).absolute()
     return paths
+
+
+def _postgres(grid: Grid) -> Path | None:
+    """Return the server in the folder that the grid names, else the newest that Debian has installed."""
+    if grid.database.programs is not None:
+        named = grid.database.programs / "postgres"
+        return named if named.exists() else None
+    found = {path.parts[-3]: path for path in _POSTGRESQL.glob("*/bin/postgres")}
+    numbers = [int(version) for version in found if version.isdecimal() and int(version) >= _POSTGRESQL_OLDEST]
+    return found[str(max(numbers))] if numbers else None
 
 
 def _elsewhere(grid: Grid, missing: Sequence[str]) -> str:

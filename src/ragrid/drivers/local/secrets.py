@@ -46,6 +46,14 @@ class SecretStore:
         """The part of Consul's configuration that holds the token, and is therefore not rendered."""
         return self.directory / "consul-acl.json"
 
+    def database_password(self, service: str) -> Path:
+        """The file that holds the password of the database role of `service`."""
+        return self.directory / "database" / f"{service}.password"
+
+    def database_url(self, service: str) -> Path:
+        """The file that holds the address of the database of `service`, password included."""
+        return self.directory / "database" / f"{service}.url"
+
     def resolved(self, name: str) -> Path:
         """The file that keeps the value of a secret that the grid file refers to."""
         return self.directory / "resolved" / name
@@ -81,6 +89,14 @@ class SecretStore:
         if not self.registry_token.exists():
             write_atomic(self.registry_token, str(uuid.uuid4()).encode(), mode=PRIVATE)
         return self.registry_token.read_text(encoding="utf-8")
+
+    def ensure_database_password(self, service: str) -> str:
+        """Return the password of the database role of `service`, making it at the first call."""
+        path = self.database_password(service)
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            write_atomic(path, secrets.token_urlsafe(SECRET_BYTES).encode(), mode=PRIVATE)
+        return path.read_text(encoding="utf-8")
 
     def ensure_client_secrets(self, client_ids: Sequence[str]) -> None:
         """Make the secret of every client that has none."""

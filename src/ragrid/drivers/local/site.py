@@ -26,6 +26,8 @@ class Programs:
     consul: Path
     prometheus: Path
     node_exporter: Path
+    #: The folder with `initdb` and `postgres`.
+    postgresql: Path
     #: Program name -> version, as the programs say it.
     versions: tuple[tuple[str, str], ...] = ()
 
@@ -90,6 +92,10 @@ class Site:
     def audiences(self) -> tuple[str, ...]:
         """Every service that a token may be for."""
         return (*(name for name, _ in self.grid.services.named()), "tokens")
+
+    def database_url(self, service: str) -> Path:
+        """The file that holds the address of the database which `service` keeps its data in."""
+        return self.secrets.resolved("database-url") if self.grid.database.url else self.secrets.database_url(service)
 
     @property
     def roles(self) -> dict[str, tuple[str, ...]]:

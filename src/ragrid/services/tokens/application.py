@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from ragrid.errors import StateError
+from ragrid.errors import StateError, UnreachableError
 from ragrid.services.tokens.admin import AdminEndpoints
 from ragrid.services.tokens.browser import BrowserEndpoints
 from ragrid.services.tokens.desk import Desk
@@ -33,6 +34,9 @@ from ragrid.web.application import Lifespan, build_application
 logger = logging.getLogger(__name__)
 
 NAME = "tokens"
+#: At a start, a database that is starting, too, is waited for, seconds; then the supervisor tries again.
+DATABASE_WAIT_S = 60.0
+DATABASE_RETRY_S = 0.25
 #: Between two looks at the clock for rotation, seconds.
 TEND_INTERVAL_S = 2.0
 
@@ -57,7 +61,17 @@ def _open(settings: TokensSettings) -> Store:
         return open_store(settings.data_directory)
     if settings.database_url_file is None:
         raise StateError("store: got postgresql without database_url_file, wanted the file with the database's address")
-    return open_shared_store(settings.database_url_file)
+    waited_s = 0.0
+    while True:
+        try:
+            return open_shared_store(settings.database_url_file)
+        except UnreachableError as error:
+            if waited_s >= DATABASE_WAIT_S:
+                raise
+            if waited_s == 0.0:
+                logger.info("waiting for the database", extra={"reason": str(error)})
+        time.sleep(DATABASE_RETRY_S)
+        waited_s += DATABASE_RETRY_S
 
 
 @dataclass(frozen=True, slots=True)
