@@ -218,5 +218,8 @@ async def _roll_back(connection: asyncpg.Connection, error: BaseException) -> No
 def _refusal(error: Exception) -> RagridError:
     if isinstance(error, RagridError):
         return error
-    logger.error("a commit failed", exc_info=error)
+    if isinstance(error, FAILURES):
+        logger.warning("a commit failed", extra={"reason": f"{type(error).__name__}: {error}"})
+    else:
+        logger.error("a commit failed", exc_info=error)
     return refusal_of(error)
