@@ -19,6 +19,7 @@ from ragrid.client.retry import Attempts, Retry
 from ragrid.client.transport import (
     checked_address,
     content_type,
+    is_worth_another_token,
     no_token,
     refuse_redirect,
     timeouts,
@@ -115,6 +116,8 @@ class AsyncGridClient:
     async def _send_once(self, call: Call[T]) -> T:
         with translated(self.address, call.name):
             response = await self._http.send(await self._request(call))
+            if is_worth_another_token(self._token, response):
+                response = await self._http.send(await self._request(call))
         refuse_redirect(call.name, response)
         return calls.read(call, response.status_code, response.headers, response.content)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ragrid.client.asynchronous import AsyncGridClient
 from ragrid.client.proof import Identity, PrivateKey
-from ragrid.client.renewal import Held, hold
+from ragrid.client.renewal import Held, after_refusal, hold
 from ragrid.client.synchronous import GridClient
 from ragrid.errors import RagridError
 from ragrid.system.clock import Clock, SystemClock
@@ -64,6 +64,16 @@ class ClientCredentials:
                 held = self._held = self._ask()
             return held.access_token
 
+    def forget(self, access_token: str) -> bool:
+        """Hear that a token was refused, as after `ragrid key withdraw`; return whether asking now gives another."""
+        with self._lock:
+            self._held, is_useful = after_refusal(self._held, access_token, now_s=self._clock.monotonic_s())
+        return is_useful
+
+    def close(self) -> None:
+        """Close the connections that tokens are asked for over."""
+        self._client.close()
+
     def _renew(self) -> None:
         try:
             self._held = self._ask()
@@ -111,6 +121,11 @@ class AsyncClientCredentials:
             if held is None or not held.is_good(self._clock.monotonic_s()):
                 held = self._held = await self._ask()
             return held.access_token
+
+    def forget(self, access_token: str) -> bool:
+        """Hear that a token was refused, as after `ragrid key withdraw`; return whether asking now gives another."""
+        self._held, is_useful = after_refusal(self._held, access_token, now_s=self._clock.monotonic_s())
+        return is_useful
 
     async def close(self) -> None:
         """End a renewal that is under way."""

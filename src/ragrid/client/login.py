@@ -152,6 +152,10 @@ class CachedLogin:
         self._ca_file = ca_file
         self._clock = clock or SystemClock()
 
+    def close(self) -> None:
+        """Close the connections that tokens are renewed over."""
+        self._client.close()
+
     def keep(self, tokens: LoginTokens) -> None:
         """Write the tokens of a sign-in."""
         kept = _Kept(

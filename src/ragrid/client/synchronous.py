@@ -19,6 +19,7 @@ from ragrid.client.retry import Attempts, Retry
 from ragrid.client.transport import (
     checked_address,
     content_type,
+    is_worth_another_token,
     no_token,
     refuse_redirect,
     timeouts,
@@ -65,8 +66,11 @@ class GridClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and those of whatever gives this client its tokens."""
         self._http.close()
+        source: object = self._token
+        if isinstance(source, ClosableTokens):
+            source.close()
 
     def token(self, client_id: str, client_secret: str, scope: str | None = None) -> Token:
         """Return a new access token for a client. Raises AuthError when the grid does not accept its secret."""
@@ -119,6 +123,8 @@ class GridClient:
     def _send_once(self, call: Call[T]) -> T:
         with translated(self.address, call.name):
             response = self._http.send(self._request(call))
+            if is_worth_another_token(self._token, response):
+                response = self._http.send(self._request(call))
         refuse_redirect(call.name, response)
         return calls.read(call, response.status_code, response.headers, response.content)
 

@@ -10,6 +10,7 @@ import httpx
 
 from ragrid.client.calls import CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from ragrid.client.refusals import NoAnswerError, redirected
+from ragrid.client.renewal import Renewable
 from ragrid.errors import AuthError, MissingError, RagridError, UnreachableError, UsageError
 
 
@@ -79,6 +80,14 @@ def refuse_redirect(name: str, response: httpx.Response) -> None:
 def content_type(response: httpx.Response) -> str:
     """Return what the answer says that it is."""
     return str(response.headers.get("content-type", ""))
+
+
+def is_worth_another_token(source: object, response: httpx.Response) -> bool:
+    """Return whether a request that got 401 should be sent again: its source of tokens has another one for it."""
+    if response.status_code != httpx.codes.UNAUTHORIZED or not isinstance(source, Renewable):
+        return False
+    scheme, _, access_token = response.request.headers.get("authorization", "").partition(" ")
+    return scheme == "Bearer" and source.forget(access_token)
 
 
 def no_token(name: str) -> AuthError:

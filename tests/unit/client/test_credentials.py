@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jwk
 
-from ragrid.client import AsyncClientCredentials, AsyncGridClient, ClientCredentials, GridClient, PrivateKey
+from ragrid.client import Answer, AsyncClientCredentials, AsyncGridClient, ClientCredentials, GridClient, PrivateKey
 from ragrid.client.renewal import EARLIEST, LATEST, LONGEST_PAUSE_S, hold
 from ragrid.errors import AuthError, StateError, UnreachableError
 from ragrid.services.tokens.assertion import read_assertion
@@ -136,6 +136,39 @@ async def test_the_same_without_threads(service: TokenService, clock: ManualCloc
     with pytest.raises(UnreachableError):
         await tokens()
     await tokens.close()
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_token_whose_key_was_withdrawn_is_replaced_at_once(
+    service: TokenService, clock: ManualClock, is_async: bool
+) -> None:
+    withdrawn: set[str] = set()
+    seen: list[str] = []
+
+    def grid(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/oauth2/token":
+            return service(request)
+        seen.append(request.headers["authorization"])
+        return httpx.Response(401 if seen[-1] in withdrawn else 200, json={"answer": "yes"})
+
+    transport = httpx.MockTransport(grid)
+    if is_async:
+        source = AsyncClientCredentials(AsyncGridClient(ADDRESS, transport=transport), "me", "secret", clock=clock)
+        ask = AsyncGridClient(ADDRESS, transport=transport, token=source).ask
+    else:
+        held = ClientCredentials(GridClient(ADDRESS, transport=transport), "me", "secret", clock=clock)
+        client = GridClient(ADDRESS, transport=transport, token=held)
+
+        async def ask(question: str, k: int = 5) -> Answer:
+            return client.ask(question, k)
+
+    await ask("?")
+    withdrawn.add("Bearer t1")
+    with pytest.raises(AuthError):
+        await ask("?")  # it was just asked for: another one would be no better
+    clock.advance(60)
+    assert (await ask("?")).answer == "yes"
+    assert seen == ["Bearer t1", "Bearer t1", "Bearer t1", "Bearer t2"]
 
 
 def test_a_client_that_is_no_longer_known_fails_when_its_token_ends(clock: ManualClock) -> None:
