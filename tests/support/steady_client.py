@@ -25,6 +25,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.is_open = False
+        self._lost = asyncio.Event()
         self._waiter: asyncio.Future[Answer] | None = None
         self._transport: asyncio.Transport | None = None
 
@@ -34,6 +35,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_open = False
+        self._lost.set()
         self._end(exc or ConnectionResetError("closed without an answer"))
 
     def data_received(self, data: bytes) -> None:
@@ -69,6 +71,12 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    async def end(self) -> None:
+        """Close at once and wait for it."""
+        if self._transport is not None:
+            self._transport.abort()
+            await self._lost.wait()
+
     def _end(self, error: Exception) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)
@@ -96,10 +104,10 @@ class SteadyClient:
         self._connection = await self._open()
         return await self._connection.send(content)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the connection."""
         if self._connection is not None:
-            self._connection.close()
+            await self._connection.end()
 
     async def _open(self) -> _Connection:
         _, connection = await asyncio.get_running_loop().create_connection(
@@ -126,7 +134,7 @@ async def answers_of(port: int, requests: Iterable[bytes], *, at_once: int = 8) 
             for number in numbers:
                 found[number] = await client.send(wanted[number])
         finally:
-            client.close()
+            await client.close()
 
     async with asyncio.TaskGroup() as group:
         for _ in range(at_once):
