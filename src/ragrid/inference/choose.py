@@ -16,14 +16,16 @@ from ragrid.spec.settings import EmbedderSettings, GeneratorSettings
 EMBED_TIMEOUT_S = 60.0
 
 
-def open_embedder(settings: EmbedderSettings) -> Embedder:
-    """Return the embedder that `settings` name, loaded.
+def open_embedder(settings: EmbedderSettings, *, niceness: int = 0) -> Embedder:
+    """Return the embedder that `settings` name, loaded; a local model works with the priority that `niceness` gives.
 
     Raises MissingError when a model or key file is absent, RagridError when `openai` comes without an address.
     """
     match settings.kind:
         case "onnx":
-            return OnnxEmbedder(find_model(settings.directory), name=settings.model, threads=settings.threads)
+            return OnnxEmbedder(
+                find_model(settings.directory), name=settings.model, threads=settings.threads, niceness=niceness
+            )
         case "hashing":
             return HashingEmbedder()
         case "openai":

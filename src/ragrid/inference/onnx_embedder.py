@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import numpy as np
 import onnxruntime
@@ -21,20 +23,30 @@ MAX_TOKENS = 256
 _RUN_TOKENS = 512
 
 
+_sessions: WeakValueDictionary[Path, onnxruntime.InferenceSession] = WeakValueDictionary()
+_loading = threading.Lock()
+
+
 class OnnxEmbedder:
     """Mean-pooled, normalised sentence vectors; the work happens in `threads` threads of its own, never on the loop."""
 
     is_semantic = True
 
-    def __init__(self, directory: Path, *, name: str = MODEL_NAME, threads: int = 1) -> None:
-        """Load the model (0.3 s). Raises MissingError when a file is absent or is no model."""
+    def __init__(self, directory: Path, *, name: str = MODEL_NAME, threads: int = 1, niceness: int = 0) -> None:
+        """Load the model (0.3 s), or share it with another embedder of this process that has loaded it.
+
+        A `niceness` above 0 lets everything else have the processors first. Raises MissingError when a file is absent
+        or is no model.
+        """
         self.name = name
         self._tokenizer = _load_tokenizer(directory / TOKENIZER_FILE)
-        self._session = _load_session(directory / GRAPH_FILE)
+        self._session = _session(directory / GRAPH_FILE)
         self._inputs = {each.name for each in self._session.get_inputs()}
         self.dimension = int(self._session.get_outputs()[0].shape[-1])
         self._threads = max(1, min(threads, os.cpu_count() or 1))
-        self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="embed")
+        self._executor = ThreadPoolExecutor(
+            self._threads, thread_name_prefix="embed", initializer=be_nice, initargs=(niceness,)
+        )
 
     async def embed(self, texts: Sequence[str]) -> FloatArray:
         """Return one row per text; each text counts up to its 256th token."""
@@ -95,6 +107,21 @@ def _load_tokenizer(path: Path) -> Tokenizer:
     tokenizer.enable_truncation(MAX_TOKENS)
     tokenizer.no_padding()
     return tokenizer
+
+
+def be_nice(niceness: int) -> None:
+    """Lower the priority of this thread alone; Linux keeps one for each."""
+    if niceness:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+
+
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    """Return the session of a model file, shared for as long as somebody holds it; one may run on many threads."""
+    with _loading:
+        known = _sessions.get(path)
+        if known is None:
+            known = _sessions[path] = _load_session(path)
+        return known
 
 
 def _load_session(path: Path) -> onnxruntime.InferenceSession:

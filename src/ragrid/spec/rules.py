@@ -8,6 +8,7 @@ from ragrid.spec.hosts import USUAL_PURPOSES
 from ragrid.spec.models import Grid
 from ragrid.spec.outline import alternatives
 from ragrid.spec.scalars import is_secret_name
+from ragrid.spec.services import Embedder
 from ragrid.spec.values import Duration, SecretReference
 
 _DAY_S = 86_400.0
@@ -217,6 +218,23 @@ def rag_has_what_it_needs(grid: Grid) -> Iterator[Conflict]:
         )
 
 
+def memory_embeds_with_what_is_there(grid: Grid) -> Iterator[Conflict]:
+    """The embedders that memory names have all they need, and nothing that their kind would silently ignore."""
+    memory = grid.services.memory
+    for part in ("embedder", "next_embedder"):
+        embedder: Embedder | None = None if memory is None else getattr(memory, part)
+        if embedder is None:
+            continue
+        here: Path = ("services", "memory", part)
+        if embedder.kind == "openai" and embedder.address is None:
+            yield _needs(here, "openai", "address", "http://127.0.0.1:8000/v1")
+        kinds = {"directory": "onnx", "address": "openai", "api_key": "openai"}
+        for key in (key for key, kind in kinds.items() if getattr(embedder, key) is not None and kind != embedder.kind):
+            advice = f"delete it, or choose another `{written((*here, 'kind'))}`"
+            wanted = f"no such key with kind `{embedder.kind}`"
+            yield Conflict((*here, key), f"`{key}`", wanted, advice, ((*here, "kind"),))
+
+
 def _needs(part: Path, kind: str, key: str, example: str) -> Conflict:
     return Conflict((*part, "kind"), shown(kind), f"`{key}` beside it", f"add `{key}: {example}`", ((*part, key),))
 
@@ -347,6 +365,7 @@ RULES: tuple[Callable[[Grid], Iterator[Conflict]], ...] = (
     tokens_can_be_shared,
     database_runs_once,
     memory_can_be_shared,
+    memory_embeds_with_what_is_there,
     weights_are_of_its_hosts,
     rag_has_what_it_needs,
     generator_is_served,

@@ -52,22 +52,6 @@ class Chromadb(Section):
     limits: Limits = Field(default_factory=Limits, description="What one caller may ask of it.")
 
 
-class Memory(Section):
-    """The memory service: structured memories with versions and search."""
-
-    on: tuple[kinds.HostName, ...] = Field(
-        default=(), min_length=1, description="Hosts that run it. Default: the first host."
-    )
-    port: kinds.Port = Field(default=3000, description="Private port.")
-    balance: Balance = Field(default="least_conn", description=_BALANCE)
-    weights: dict[kinds.HostName, kinds.Weight] = Field(default_factory=dict, description=_WEIGHTS)
-    slow_start: kinds.Duration = Field(default=Duration.parse("10s"), description=_SLOW_START)
-    limits: Limits = Field(default_factory=Limits, description="What one caller may ask of it.")
-    store: Literal["sqlite", "postgresql"] = Field(
-        default="sqlite", description="`sqlite` for one host; `postgresql` is needed for several."
-    )
-
-
 class Embedder(Section):
     """What turns text into vectors."""
 
@@ -82,6 +66,30 @@ class Embedder(Section):
     )
     address: kinds.OpenAIAddress | None = Field(default=None, description="`openai`: base address, ends in `/v1`.")
     api_key: kinds.Secret | None = Field(default=None, description="`openai`: where its key lies.")
+
+
+class Memory(Section):
+    """The memory service: structured memories with versions and search."""
+
+    on: tuple[kinds.HostName, ...] = Field(
+        default=(), min_length=1, description="Hosts that run it. Default: the first host."
+    )
+    port: kinds.Port = Field(default=3000, description="Private port.")
+    balance: Balance = Field(default="least_conn", description=_BALANCE)
+    weights: dict[kinds.HostName, kinds.Weight] = Field(default_factory=dict, description=_WEIGHTS)
+    slow_start: kinds.Duration = Field(default=Duration.parse("10s"), description=_SLOW_START)
+    limits: Limits = Field(default_factory=Limits, description="What one caller may ask of it.")
+    store: Literal["sqlite", "postgresql"] = Field(
+        default="sqlite", description="`sqlite` for one host; `postgresql` is needed for several."
+    )
+    embedder: Embedder | None = Field(
+        default=None,
+        description="What turns memories into vectors. Default: rag's; without rag, memories are found by their words.",
+    )
+    next_embedder: Embedder | None = Field(
+        default=None,
+        description="A model to change over to: its vectors are made beside those in use, which it then replaces.",
+    )
 
 
 class Generator(Section):

@@ -63,6 +63,12 @@ def _memory(site: Site, service: Memory) -> Part:
         trust=site.trust("memory"),
         data_directory=site.layout.data / "memory",
         store=service.store,
+        embedder=_memory_embedder(site, service),
+        next_embedder=(
+            None
+            if service.next_embedder is None
+            else _embedder(site, service.next_embedder, key="memory-next-embedder-key")
+        ),
         database_url_file=site.database_url("memory") if service.store == "postgresql" else None,
     )
     return _own(site, "memory", "ragrid.services.memory", service.port, dump_settings(settings))
@@ -97,13 +103,21 @@ def _own(site: Site, name: str, module: str, port: int, settings: bytes) -> Part
     )
 
 
-def _embedder(site: Site, embedder: Embedder) -> EmbedderSettings:
+def _memory_embedder(site: Site, service: Memory) -> EmbedderSettings | None:
+    """Return what memory embeds with: its own, else what rag does; one model on the disk serves both."""
+    if service.embedder is not None:
+        return _embedder(site, service.embedder, key="memory-embedder-key")
+    rag = site.grid.services.rag
+    return None if rag is None else _embedder(site, rag.embedder)
+
+
+def _embedder(site: Site, embedder: Embedder, *, key: str = "embedder-key") -> EmbedderSettings:
     return EmbedderSettings(
         kind=embedder.kind,
         model=embedder.model,
-        directory=site.model_directory if embedder.kind == "onnx" else None,
+        directory=(embedder.directory or site.model_directory) if embedder.kind == "onnx" else None,
         address=embedder.address,
-        api_key_file=site.secrets.resolved("embedder-key") if embedder.api_key else None,
+        api_key_file=site.secrets.resolved(key) if embedder.api_key else None,
     )
 
 

@@ -37,8 +37,7 @@ def prepare(site: Site, clock: Clock, *, say: Callable[[str], None]) -> None:
             site.secrets.resolved(name), resolve_secret(reference, base=site.source_directory).encode(), mode=PRIVATE
         )
     _write_relay_key(site)
-    rag = site.grid.services.rag
-    if rag and rag.embedder.kind == "onnx" and not is_model_directory(site.model_directory):
+    if _runs_the_model(site) and not is_model_directory(site.model_directory):
         say("making the embedding model from its weights (once)")
         found = ensure_model(site.model_directory)
         if found != site.model_directory:  # another program of this user has it already
@@ -46,10 +45,21 @@ def prepare(site: Site, clock: Clock, *, say: Callable[[str], None]) -> None:
             site.model_directory.symlink_to(found)
 
 
+def _runs_the_model(site: Site) -> bool:
+    """Tell whether a service embeds with the model of the grid, and not with one in a folder of its own."""
+    rag, memory = site.grid.services.rag, site.grid.services.memory
+    if rag is not None and rag.embedder.kind == "onnx":
+        return True
+    named = () if memory is None else (memory.embedder, memory.next_embedder)
+    return any(one is not None and one.kind == "onnx" and one.directory is None for one in named)
+
+
 def secret_references(site: Site) -> dict[str, SecretReference]:
     """Return the secrets that the grid file refers to, by the name of the file they are kept in."""
-    rag, vllm = site.grid.services.rag, site.grid.services.vllm
+    rag, vllm, memory = site.grid.services.rag, site.grid.services.vllm, site.grid.services.memory
     named = {
+        "memory-embedder-key": memory.embedder.api_key if memory and memory.embedder else None,
+        "memory-next-embedder-key": memory.next_embedder.api_key if memory and memory.next_embedder else None,
         "database-url": site.grid.database.url if site.grid.needs_database else None,
         "embedder-key": rag.embedder.api_key if rag else None,
         "generator-key": rag.generator.api_key if rag else None,

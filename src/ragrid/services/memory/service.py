@@ -12,7 +12,7 @@ from ragrid.errors import MissingError, RagridError
 from ragrid.identity.open import open_verifier
 from ragrid.identity.verify import TokenVerifier
 from ragrid.services.memory.api.routes import MemoryApi
-from ragrid.services.memory.embedding.meaning import Meaning, embedders_of
+from ragrid.services.memory.embedding.meaning import Meaning, open_meaning
 from ragrid.services.memory.metrics import ROWS, STORE_BYTES, VECTOR_CACHE_BYTES, WRITE_QUEUE_DEPTH
 from ragrid.services.memory.protocol.store import MemoryStore
 from ragrid.services.memory.recall import Recall
@@ -46,7 +46,7 @@ def build(settings: MemorySettings, *, clock: Clock | None = None) -> tuple[Star
     WRITE_QUEUE_DEPTH.set_function(lambda: store.waiting_writes)
     verifier = open_verifier(settings.trust, clock)
     VECTOR_CACHE_BYTES.set_function(lambda: store.vector_cache.size_bytes)
-    meaning = Meaning(store, embedders_of(settings), clock)
+    meaning = open_meaning(store, settings, clock)
     application = build_memory_application(store, verifier, clock, prefix=settings.public_prefix, meaning=meaning)
     return application, settings.listen
 

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import msgspec
+
 from ragrid.errors import RagridError, UnreachableError
 from ragrid.inference.choose import open_embedder
 from ragrid.inference.embedder import Embedder, FloatArray
@@ -43,7 +45,8 @@ class LazyEmbedder:
             return self._embedder
 
 
-def lazy_embedder(settings: EmbedderSettings) -> LazyEmbedder:
-    """Return the embedder that `settings` name, not opened yet."""
+def lazy_embedder(settings: EmbedderSettings, *, niceness: int = 0) -> LazyEmbedder:
+    """Return the embedder that `settings` name, not opened yet; a local model gets one thread."""
     name = HashingEmbedder.name if settings.kind == "hashing" else settings.model
-    return LazyEmbedder(name, partial(open_embedder, settings))
+    settings = msgspec.structs.replace(settings, threads=1)
+    return LazyEmbedder(name, partial(open_embedder, settings, niceness=niceness))

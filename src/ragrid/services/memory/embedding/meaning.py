@@ -12,13 +12,26 @@ from ragrid.services.memory.protocol.embeddings import Embeddings
 from ragrid.spec.settings import MemorySettings
 from ragrid.system.clock import Clock
 
+#: Priority of the worker's model: on two processors, reads and writes go first.
+WORKER_NICENESS = 10
+
 
 class Meaning:
-    """The embedding half of one memory service; `embedders` are the one in use and the one to come, if any."""
+    """The embedding half of one memory service; `embedders` are the one in use and the one to come, if any.
 
-    def __init__(self, store: Embeddings, embedders: Sequence[LazyEmbedder], clock: Clock) -> None:
+    Questions have `asked` for themselves, where that is given: no question waits for a batch of the outbox.
+    """
+
+    def __init__(
+        self,
+        store: Embeddings,
+        embedders: Sequence[LazyEmbedder],
+        clock: Clock,
+        *,
+        asked: Sequence[LazyEmbedder] = (),
+    ) -> None:
         self.worker = EmbeddingWorker(store, embedders, clock)
-        self.queries = QueryEmbedder({one.name: one for one in embedders}, clock)
+        self.queries = QueryEmbedder({one.name: one for one in asked or embedders}, clock)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -33,9 +46,11 @@ class Meaning:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         await self.worker.close()
+        await self.queries.close()
 
 
-def embedders_of(settings: MemorySettings) -> list[LazyEmbedder]:
-    """Return the embedders that `settings` name: the one in use first."""
-    named = (settings.embedder, settings.next_embedder)
-    return [lazy_embedder(one) for one in named if one is not None]
+def open_meaning(store: Embeddings, settings: MemorySettings, clock: Clock) -> Meaning:
+    """Return the embedding half for the embedders that `settings` name; nothing is loaded yet."""
+    named = [one for one in (settings.embedder, settings.next_embedder) if one is not None]
+    working = [lazy_embedder(one, niceness=WORKER_NICENESS) for one in named]
+    return Meaning(store, working, clock, asked=[lazy_embedder(one) for one in named])

@@ -53,6 +53,11 @@ class QueryEmbedder:
             self._kept.popitem(last=False)
         return QueryVector(model, row)
 
+    async def close(self) -> None:
+        """Release the embedders."""
+        for embedder in self._embedders.values():
+            await embedder.close()
+
     def _pause(self, model: str, error: Exception) -> None:
         self._paused_until_s = self._clock.monotonic_s() + PAUSE_S
         EMBEDDING_FAILURES.labels("query").inc()
