@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from ragrid.services.memory.api.questions import VersionNumber
 from ragrid.services.memory.changes import (
     ANY,
     Change,
@@ -24,8 +25,6 @@ from ragrid.services.memory.ids import IdSource
 from ragrid.services.memory.model import DATA_DEPTH, MemoryId, MemoryInput
 from ragrid.services.memory.validate import Fault, checked, convert_input, is_deep, parse_object, unknown_members
 from ragrid.web.body import locate
-
-VersionNumber = Annotated[int, Meta(ge=1, le=10**18)]
 
 
 class _Operation(msgspec.Struct, frozen=True, kw_only=True, tag_field="op"):

@@ -22,6 +22,7 @@ from ragrid.services.memory.api.operation import (
     MERGE_PATCH_TYPE,
     NAMESPACE_PROBLEMS,
     PAGING_PROBLEMS,
+    QUERY_PROBLEMS,
     WRITE_PROBLEMS,
     Body,
     Operation,
@@ -43,14 +44,23 @@ from ragrid.services.memory.api.parameters import (
     paging_of,
 )
 from ragrid.services.memory.api.parts import Parts
-from ragrid.services.memory.changes import Create, Delete, Idempotency, Op, Patch, Replace, Scope
+from ragrid.services.memory.api.questions import (
+    AS_OF,
+    ON_DUPLICATE,
+    PURGE,
+    VERSION,
+    is_purge,
+    on_duplicate_of,
+    past_of,
+)
+from ragrid.services.memory.changes import Create, Delete, Idempotency, Op, Patch, Purge, Replace, Scope
 from ragrid.services.memory.cursor import encode_cursor
 from ragrid.services.memory.errors import InvalidMemoryError, NotFoundError
 from ragrid.services.memory.filters.parse import FilterNode
 from ragrid.services.memory.model import BODY_BYTES, DATA_DEPTH, Memory, MemoryInput, Reference, Tag, Type, moment
 from ragrid.services.memory.protocol.memories import Event, Written
 from ragrid.services.memory.validate import is_deep, parse_input, parse_object, unknown_members
-from ragrid.web.auth import claims_of
+from ragrid.web.auth import claims_of, require
 from ragrid.web.body import read_body
 
 _encode = msgspec.json.Encoder().encode
@@ -117,15 +127,15 @@ class MemoriesApi:
                 method="GET",
                 path="/memories/{id}",
                 id="readMemory",
-                summary="Returns the current version.",
+                summary="Returns the current version, or an earlier one.",
                 permission="memory:read",
                 handler=self._read,
-                parameters=(MEMORY_ID, NAMESPACE, IF_NONE_MATCH),
+                parameters=(MEMORY_ID, NAMESPACE, IF_NONE_MATCH, VERSION, AS_OF),
                 successes=(
                     Success(status=200, summary="The memory.", schema=Memory, headers=("etag",)),
                     Success(status=304, summary="The caller has this version already.", headers=("etag",)),
                 ),
-                problems=(*_READ, "invalid-precondition"),
+                problems=(*_READ, *QUERY_PROBLEMS, "invalid-precondition"),
             ),
             Operation(
                 method="PUT",
@@ -155,12 +165,12 @@ class MemoriesApi:
                 method="DELETE",
                 path="/memories/{id}",
                 id="deleteMemory",
-                summary="Removes the memory; its history stays.",
+                summary="Removes the memory; its history stays, unless it is purged, which takes memory:admin.",
                 permission="memory:write",
                 handler=self._delete,
-                parameters=(MEMORY_ID, NAMESPACE, IF_MATCH, IF_NONE_MATCH),
+                parameters=(MEMORY_ID, NAMESPACE, IF_MATCH, IF_NONE_MATCH, PURGE),
                 successes=(Success(status=204, summary="Removed."),),
-                problems=(*_CHANGE, "memory-not-found"),
+                problems=(*_CHANGE, *QUERY_PROBLEMS, "memory-not-found"),
             ),
         )
 
@@ -184,13 +194,20 @@ class MemoriesApi:
                 summary="Makes a memory under an id of the service.",
                 permission="memory:write",
                 handler=self._create,
-                parameters=(NAMESPACE, IDEMPOTENCY_KEY),
+                parameters=(NAMESPACE, IDEMPOTENCY_KEY, ON_DUPLICATE),
                 body=Body(schema=MemoryInput),
                 successes=(
                     Success(status=201, summary="Made.", schema=Memory, headers=(*_MADE, "idempotency-replayed")),
+                    Success(
+                        status=200,
+                        summary="There was one that says the same, and `on_duplicate` is `return`: here it is.",
+                        schema=Memory,
+                        headers=("etag", "idempotency-replayed"),
+                    ),
                 ),
                 problems=(
                     *_WRITE,
+                    *QUERY_PROBLEMS,
                     *BODY_PROBLEMS,
                     "invalid-memory",
                     "invalid-idempotency-key",
@@ -213,18 +230,23 @@ class MemoriesApi:
 
     async def _create(self, request: Request) -> Answer:
         scope = scope_of(request)
+        on_duplicate = on_duplicate_of(request)
         require_media_type(request, JSON_TYPE)
         key = idempotency_key_of(request)
         body = await read_body(request, BODY_BYTES)
         now_us = self._parts.now_us()
         given = parse_input(body, now_us=now_us)
-        idempotency = None
-        if key is not None:
-            fingerprint = blake2b(scope.namespace.encode() + b"\0" + body, digest_size=16).digest()
-            idempotency = Idempotency(key, fingerprint)
-        change = Create(scope, self._parts.ids.new(now_us), claims_of(request).subject, now_us, given, idempotency)
-        written = await self._store.change(change)
-        return self._written(written)
+        idempotency = None if key is None else Idempotency(key, _fingerprint(request, scope, body))
+        change = Create(
+            scope,
+            self._parts.ids.new(now_us),
+            claims_of(request).subject,
+            now_us,
+            given,
+            idempotency,
+            on_duplicate=on_duplicate,
+        )
+        return self._written(await self._store.change(change))
 
     async def _replace(self, request: Request) -> Answer:
         scope = scope_of(request)
@@ -257,13 +279,22 @@ class MemoriesApi:
         scope = scope_of(request)
         memory_id = memory_id_of(request)
         condition = condition_of(request)
-        await self._store.change(Delete(scope, memory_id, claims_of(request).subject, self._parts.now_us(), condition))
+        kind: type[Delete | Purge] = Delete
+        if is_purge(request):
+            require(request, "memory:admin")
+            kind = Purge
+        await self._store.change(kind(scope, memory_id, claims_of(request).subject, self._parts.now_us(), condition))
         return Answer(204)
 
     async def _read(self, request: Request) -> Answer:
         scope = scope_of(request)
         memory_id = memory_id_of(request)
-        found = await self._store.read(scope, memory_id, now_us=self._parts.now_us())
+        now_us = self._parts.now_us()
+        if request.scope["query_string"]:
+            version, as_of_us = past_of(request)
+            found = await self._store.read_past(scope, memory_id, now_us=now_us, version=version, as_of_us=as_of_us)
+        else:
+            found = await self._store.read(scope, memory_id, now_us=now_us)
         if found is None:
             raise _not_found(memory_id, scope)
         headers = {"etag": etag(found.version)}
@@ -304,6 +335,12 @@ class MemoriesApi:
 
 def _not_found(memory_id: str, scope: Scope) -> NotFoundError:
     return NotFoundError(f"no memory {memory_id!r} in namespace {scope.namespace!r}")
+
+
+def _fingerprint(request: Request, scope: Scope, body: bytes) -> bytes:
+    query: bytes = request.scope["query_string"]
+    what = scope.namespace.encode() + b"\0" + body + (b"\0" + query if query else b"")
+    return blake2b(what, digest_size=16).digest()
 
 
 def _shown(event: Event) -> Mapping[str, object]:

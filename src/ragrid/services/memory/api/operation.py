@@ -24,11 +24,12 @@ Handler = Callable[[Request], Awaitable[ASGIApp]]
 
 #: Refusals that any operation may give; those of one operation are in its `problems`.
 COMMON_PROBLEMS = ("unauthorized", "invalid-token", "insufficient-scope", "store-unavailable", "stopping")
-#: Refusals of operations that name a namespace, that write, that read a body, and that walk through a list.
+#: Refusals of operations that name a namespace, that write, that read a body, have parameters, and walk through a list.
 NAMESPACE_PROBLEMS = ("invalid-namespace", "repeated-header")
 WRITE_PROBLEMS = ("overloaded", "store-full")
 BODY_PROBLEMS = ("invalid-json", "body-too-large", "unsupported-media-type")
-PAGING_PROBLEMS = ("unknown-parameter", "repeated-parameter", "invalid-parameter", "invalid-cursor")
+QUERY_PROBLEMS = ("unknown-parameter", "repeated-parameter", "invalid-parameter")
+PAGING_PROBLEMS = (*QUERY_PROBLEMS, "invalid-cursor")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

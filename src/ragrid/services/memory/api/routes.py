@@ -9,6 +9,7 @@ from ragrid.services.memory.api.jobs import JobsApi
 from ragrid.services.memory.api.memories import MemoriesApi
 from ragrid.services.memory.api.operation import Operation, routes_of
 from ragrid.services.memory.api.parts import Parts
+from ragrid.services.memory.api.restore import RestoreApi
 from ragrid.services.memory.api.search import SearchApi
 from ragrid.services.memory.api.sessions import SessionsApi
 from ragrid.services.memory.protocol.store import MemoryStore
@@ -28,6 +29,7 @@ class MemoryApi:
         resources = (
             MemoriesApi(parts),
             SearchApi(parts),
+            RestoreApi(parts),
             BatchApi(parts),
             SessionsApi(parts),
             ChangesApi(parts),

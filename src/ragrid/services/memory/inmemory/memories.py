@@ -4,7 +4,15 @@ from ragrid.services.memory.changes import Change, Create, Scope, is_expired, is
 from ragrid.services.memory.deciding import decide
 from ragrid.services.memory.ground import Outcome, Remembered
 from ragrid.services.memory.inmemory.state import Request, State
-from ragrid.services.memory.protocol.memories import IDEMPOTENCY_US, Event, Filter, Page, Read, Written
+from ragrid.services.memory.protocol.memories import (
+    IDEMPOTENCY_US,
+    Event,
+    Filter,
+    Page,
+    Read,
+    Written,
+    past_read,
+)
 
 
 class InMemoryMemories(State):
@@ -16,6 +24,16 @@ class InMemoryMemories(State):
         if row is None or not is_visible(row.stored, now_us):
             return None
         return Read(row.stored.version, row.stored.doc)
+
+    async def read_past(
+        self, scope: Scope, memory_id: str, *, now_us: int, version: int | None = None, as_of_us: int | None = None
+    ) -> Read | None:
+        """See Memories."""
+        events = await self.history(scope, memory_id, now_us=now_us, limit=len(self.events.get((scope, memory_id), [])))
+        for event in events or ():
+            if event.version == version or (as_of_us is not None and event.at_us <= as_of_us):
+                return past_read(event.version, event.doc, as_of_us)
+        return None
 
     async def change(self, change: Change) -> Written:
         """See Memories."""

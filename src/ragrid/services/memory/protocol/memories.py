@@ -4,12 +4,14 @@ A store has no clock: each call says what time it is, and a memory whose `expire
 invisible to it, swept or not.
 """
 
+from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
 from ragrid.services.memory.changes import Change, Scope
 from ragrid.services.memory.filters.model import Condition
+from ragrid.services.memory.model import microseconds
 
 #: How long an idempotency key is remembered: 24 hours.
 IDEMPOTENCY_US = 86_400_000_000
@@ -68,6 +70,15 @@ class Memories(Protocol):
         """Return the current version, or None when there is none that `scope` may see now."""
         ...
 
+    async def read_past(
+        self, scope: Scope, memory_id: str, *, now_us: int, version: int | None = None, as_of_us: int | None = None
+    ) -> Read | None:
+        """Return one version by its number, or the one that a reader saw at `as_of_us`.
+
+        None when there is none, or when nothing may be seen of the memory's past any more (see `history`).
+        """
+        ...
+
     async def change(self, change: Change) -> Written:
         """Carry out one change and return once it is durable.
 
@@ -87,3 +98,21 @@ class Memories(Protocol):
     ) -> tuple[Event, ...] | None:
         """Return up to `limit` events with `seq` under `before`, newest first; None when nothing may be seen."""
         ...
+
+
+def past_read(version: int, doc: bytes | None, as_of_us: int | None) -> Read | None:
+    """Return what a reader sees of a version; at `as_of_us` it may have been over already."""
+    if doc is None:
+        return None
+    life = _decode_life(doc)
+    if as_of_us is not None and life.expires_at is not None and not life.pinned:
+        return None if microseconds(life.expires_at) <= as_of_us else Read(version, doc)
+    return Read(version, doc)
+
+
+class _Life(msgspec.Struct):
+    expires_at: datetime | None
+    pinned: bool
+
+
+_decode_life = msgspec.json.Decoder(_Life).decode

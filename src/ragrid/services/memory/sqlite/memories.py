@@ -3,10 +3,17 @@
 import apsw
 
 from ragrid.services.memory.changes import Change, Delete, Purge, Scope
-from ragrid.services.memory.protocol.memories import Event, Filter, Page, Read, Written
+from ragrid.services.memory.protocol.memories import Event, Filter, Page, Read, Written, past_read
 from ragrid.services.memory.sqlite.connections import Connections, broken
 from ragrid.services.memory.sqlite.files import fetch
-from ragrid.services.memory.sqlite.queries import LAST_STATE, READ, Statement, history_statement, list_statement
+from ragrid.services.memory.sqlite.queries import (
+    LAST_STATE,
+    READ,
+    Statement,
+    history_statement,
+    list_statement,
+    past_statement,
+)
 from ragrid.services.memory.sqlite.writing.memories import carry_out
 
 
@@ -23,6 +30,22 @@ class SqliteMemories(Connections):
         except apsw.Error as error:
             raise broken(error) from error
         return Read(*rows[0]) if rows else None
+
+    async def read_past(
+        self, scope: Scope, memory_id: str, *, now_us: int, version: int | None = None, as_of_us: int | None = None
+    ) -> Read | None:
+        """See Memories."""
+
+        def work(reader: apsw.Connection) -> Read | None:
+            number = self.number(reader, scope)
+            with reader:  # both statements see the same moment
+                last = [] if number is None else fetch(reader, LAST_STATE, (number, memory_id))
+                if number is None or not last or has_ended(*last[0], now_us=now_us):
+                    return None
+                rows = fetch(reader, *past_statement(number, memory_id, version=version, as_of_us=as_of_us))
+            return past_read(rows[0][0], rows[0][1], as_of_us) if rows else None
+
+        return await self.in_pool(work)
 
     async def change(self, change: Change) -> Written:
         """See Memories."""

@@ -68,6 +68,16 @@ def history_statement(namespace: int, memory_id: str, *, limit: int, before: int
     return sql, (namespace, memory_id, before if before is not None else 2**62, limit)
 
 
+def past_statement(namespace: int, memory_id: str, *, version: int | None, as_of_us: int | None) -> Statement:
+    """Return the statement for `(version, doc)` of one version, by its number or by the time it was current."""
+    condition, value = ("at_us <= ?", as_of_us) if version is None else ("version = ?", version)
+    sql = f"""
+        SELECT version, doc FROM memory_event
+        WHERE namespace = ? AND id = ? AND {condition} ORDER BY seq DESC LIMIT 1
+    """  # noqa: S608 - only our own words
+    return sql, (namespace, memory_id, value)
+
+
 def conditions_of(
     namespace: int, wanted: Filter, now_us: int, *, include_superseded: bool = True
 ) -> tuple[list[str], list[Any]]:
