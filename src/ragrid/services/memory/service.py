@@ -8,15 +8,16 @@ from typing import Any
 
 from starlette.applications import Starlette
 
-from ragrid.errors import MissingError, RagridError
+from ragrid.errors import MissingError
 from ragrid.identity.open import open_verifier
 from ragrid.identity.verify import TokenVerifier
 from ragrid.services.memory.api.routes import MemoryApi
 from ragrid.services.memory.embedding.meaning import Meaning, open_meaning
-from ragrid.services.memory.metrics import ROWS, STORE_BYTES, VECTOR_CACHE_BYTES, WRITE_QUEUE_DEPTH
+from ragrid.services.memory.metrics import VECTOR_CACHE_BYTES, WRITE_QUEUE_DEPTH
 from ragrid.services.memory.protocol.store import MemoryStore
 from ragrid.services.memory.recall import Recall
 from ragrid.services.memory.sqlite.store import SqliteStore
+from ragrid.services.memory.sweeping import SteadyTime, sweep
 from ragrid.services.memory.tools.endpoint import ToolEndpoint
 from ragrid.spec.settings import Listen, MemorySettings
 from ragrid.system.clock import Clock, SystemClock
@@ -26,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 #: How often expired memories are swept and the store is measured, seconds.
 HOUSEKEEPING_S = 5.0
-SWEEP_BATCH = 500
 
 
 def build(settings: MemorySettings, *, clock: Clock | None = None) -> tuple[Starlette, Listen]:
@@ -88,17 +88,8 @@ def build_memory_application(
 
 
 async def _keep_house(store: MemoryStore, clock: Clock) -> None:
-    """Sweep what has expired and measure the store, for ever; a store that fails is tried again next time."""
+    """Sweep and measure the store, for ever."""
+    time = SteadyTime(clock)
     while True:
-        try:
-            while await store.sweep(now_us=int(clock.now_s() * 1_000_000), limit=SWEEP_BATCH) == SWEEP_BATCH:
-                pass
-            while await store.sweep_sessions(now_us=int(clock.now_s() * 1_000_000), limit=SWEEP_BATCH) == SWEEP_BATCH:
-                pass
-            await store.sweep_jobs(now_us=int(clock.now_s() * 1_000_000))
-            stats = await store.stats()
-            ROWS.set(stats.rows)
-            STORE_BYTES.set(stats.size_bytes)
-        except RagridError as error:
-            logger.warning("housekeeping failed", extra={"reason": str(error)})
+        await sweep(store, time)
         await asyncio.sleep(HOUSEKEEPING_S)
