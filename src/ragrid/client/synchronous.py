@@ -18,6 +18,7 @@ from ragrid.client.refusals import refusal
 from ragrid.client.retry import Attempts, Retry
 from ragrid.client.transport import (
     checked_address,
+    close_tokens,
     content_type,
     is_worth_another_token,
     no_token,
@@ -68,9 +69,7 @@ class GridClient:
     def close(self) -> None:
         """Close the connections, and those of whatever gives this client its tokens."""
         self._http.close()
-        source: object = self._token
-        if isinstance(source, ClosableTokens):
-            source.close()
+        close_tokens(self._token)
 
     def token(self, client_id: str, client_secret: str, scope: str | None = None) -> Token:
         """Return a new access token for a client. Raises AuthError when the grid does not accept its secret."""

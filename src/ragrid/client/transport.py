@@ -5,6 +5,7 @@ import ipaddress
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import httpx
 
@@ -88,6 +89,21 @@ def is_worth_another_token(source: object, response: httpx.Response) -> bool:
         return False
     scheme, _, access_token = response.request.headers.get("authorization", "").partition(" ")
     return scheme == "Bearer" and source.forget(access_token)
+
+
+@runtime_checkable
+class ClosableTokens(Protocol):
+    """Gives tokens over connections of its own."""
+
+    def close(self) -> None:
+        """Close them."""
+        ...
+
+
+def close_tokens(source: object) -> None:
+    """Close the connections of whatever gives a client its tokens, if it has any."""
+    if isinstance(source, ClosableTokens):
+        source.close()
 
 
 def no_token(name: str) -> AuthError:
