@@ -10,8 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from starlette.routing import Route
 
-import ragrid
-from ragrid.services.memory.api.openapi import openapi_document
+from ragrid.services.memory.api.document import document as made_document
 from ragrid.services.memory.api.operation import COMMON_PROBLEMS
 from ragrid.services.memory.api.problems import PROBLEM_STATUS
 from ragrid.services.memory.api.routes import MemoryApi
@@ -24,8 +23,8 @@ from support.token_mint import TokenMint
 
 ROOT = Path(__file__).parents[3]
 SOURCES = ("src/ragrid/services/memory", "src/ragrid/web")
-#: Codes that no operation gives: of paths that do not exist, of readiness, and of faults of our own.
-OF_NO_OPERATION = {"not-ready", "internal-error", "failed", "unavailable", "forbidden"}
+#: Codes that no operation gives: of tools, of readiness, and of faults of our own.
+OF_NO_OPERATION = {"invalid-arguments", "not-ready", "internal-error", "failed", "unavailable", "forbidden"}
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +33,8 @@ def api() -> MemoryApi:
 
 
 @pytest.fixture(scope="module")
-def document(api: MemoryApi) -> Any:
-    made = openapi_document(api.operations, base="/memory/v1", version=ragrid.__version__)
-    return json.loads(json.dumps(made))
+def document() -> Any:
+    return json.loads(json.dumps(made_document()))
 
 
 def test_every_route_is_described_and_nothing_else(mint: TokenMint, document: Any) -> None:

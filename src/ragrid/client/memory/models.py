@@ -31,6 +31,7 @@ class Members(TypedDict, total=False):
     source: Source
     valid_from: datetime
     valid_to: datetime
+    supersedes: Sequence[str]
     pinned: bool
     expires_at: datetime
     ttl_seconds: int
@@ -51,6 +52,7 @@ class Changes(TypedDict, total=False):
     source: Source | None
     valid_from: datetime | None
     valid_to: datetime | None
+    supersedes: Sequence[str] | None
     pinned: bool | None
     expires_at: datetime | None
     ttl_seconds: int | None
@@ -89,6 +91,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     source: Source | None = None
     valid_from: datetime | None = None
     valid_to: datetime | None = None
+    supersedes: tuple[str, ...] = ()
+    superseded_by: str | None = None
     pinned: bool = False
     expires_at: datetime | None = None
 
