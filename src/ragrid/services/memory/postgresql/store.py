@@ -1,5 +1,6 @@
 """`PostgresStore`: the store of several replicas on one database."""
 
+from ragrid.services.memory.postgresql.batch import PostgresBatches
 from ragrid.services.memory.postgresql.failures import FAILURES, refusal_of
 from ragrid.services.memory.postgresql.feed import PostgresFeed
 from ragrid.services.memory.postgresql.jobs import PostgresJobs
@@ -11,7 +12,15 @@ from ragrid.services.memory.postgresql.sessions import PostgresSessions
 from ragrid.services.memory.postgresql.upkeep import PostgresUpkeep
 
 
-class PostgresStore(PostgresMemories, PostgresSearch, PostgresSessions, PostgresFeed, PostgresJobs, PostgresUpkeep):
+class PostgresStore(
+    PostgresMemories,
+    PostgresBatches,
+    PostgresSearch,
+    PostgresSessions,
+    PostgresFeed,
+    PostgresJobs,
+    PostgresUpkeep,
+):
     """A MemoryStore in the schema `ragrid_memory` of a PostgreSQL database. Make it with `open`; one event loop may use
     it. Any number of processes may use one database: whatever one answered, all others see.
     """

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from ragrid.services.memory.changes import Change, Create, Scope, Stored, Version, is_visible
+from ragrid.services.memory.changes import Change, Create, Replace, Restore, Scope, Stored, Version, is_visible
 from ragrid.services.memory.errors import VersionError
 from ragrid.services.memory.ground import Outcome, Remembered, room_after
+from ragrid.services.memory.model import fingerprint_of
 from ragrid.services.memory.namespaces import EMPTY, Room
 from ragrid.services.memory.postgresql.lexemes import Lexemes
 from ragrid.services.memory.protocol.memories import IDEMPOTENCY_US
@@ -272,11 +273,17 @@ class Workspace:
 def need_of(change: Change) -> Need:
     """Return what a decision about `change` will look at in any case; it says itself what else it needs."""
     namespace = change.scope.namespace
-    keys: tuple[Key, ...] = ((namespace, change.id),)
-    requests: tuple[RequestKey, ...] = ()
-    if isinstance(change, Create) and change.idempotency is not None:
-        requests = ((change.actor, change.idempotency.key),)
-    return Need(keys=keys, rooms=(namespace,), requests=requests)
+    need = Need(keys=((namespace, change.id),), rooms=(namespace,))
+    if isinstance(change, Restore) and change.version is not None:
+        return msgspec.structs.replace(need, documents=((namespace, change.id, change.version),))
+    if not isinstance(change, Create | Replace):
+        return need
+    keys = (*need.keys, *((namespace, one) for one in change.given.supersedes))
+    if isinstance(change, Replace):
+        return msgspec.structs.replace(need, keys=keys)
+    requests = () if change.idempotency is None else ((change.actor, change.idempotency.key),)
+    twins = () if change.on_duplicate in {None, "keep"} else ((namespace, fingerprint_of(change.given)),)
+    return msgspec.structs.replace(need, keys=keys, twins=twins, requests=requests)
 
 
 def joined(needs: Iterable[Need]) -> Need:

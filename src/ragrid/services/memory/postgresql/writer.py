@@ -48,6 +48,8 @@ class Job(msgspec.Struct, frozen=True):
 
     work: Work
     need: Need = NOTHING
+    #: Changes in it.
+    weight: int = 1
 
 
 class _Waiting(msgspec.Struct, frozen=True):
@@ -81,7 +83,7 @@ class Writer:
         if self._waiting >= QUEUE_LIMIT:
             raise StoreBusyError(f"{self._waiting} writes are waiting, wanted under {QUEUE_LIMIT}; try again soon")
         future = asyncio.get_running_loop().create_future()
-        self._waiting += 1
+        self._waiting += job.weight
         lane = self._lanes.get(tenant)
         if lane is None:
             lane = self._lanes[tenant] = deque()
@@ -109,7 +111,7 @@ class Writer:
     async def _run(self, tenant: str) -> None:
         """Run one batch of a lane; the lane waits for its next turn behind the others."""
         lane = self._lanes[tenant]
-        batch = [lane.popleft() for _ in range(min(BATCH, len(lane)))]
+        batch = _next_batch(lane)
         try:
             results = await self._commit(tenant, [one.job for one in batch])
         except asyncio.CancelledError:
@@ -131,7 +133,7 @@ class Writer:
                 return [result for job in jobs for result in await self._commit(tenant, [job])]
             return [_refusal(error)] * len(jobs)
         COMMIT_SECONDS.observe(time.perf_counter() - started_s)
-        COMMIT_BATCH_SIZE.observe(len(jobs))
+        COMMIT_BATCH_SIZE.observe(sum(job.weight for job in jobs))
         return results
 
     async def _tried(self, tenant: str, jobs: Sequence[Job]) -> list[Any]:
@@ -181,7 +183,7 @@ class Writer:
         raise StoreBrokenError("the database was lost during a commit; read what the change did before it is repeated")
 
     def _answer(self, batch: Sequence[_Waiting], results: Sequence[Any]) -> None:
-        self._waiting -= len(batch)
+        self._waiting -= sum(one.job.weight for one in batch)
         for one, result in zip(batch, results, strict=True):
             if one.future.done():  # the caller went away; the change stays
                 continue
@@ -189,6 +191,16 @@ class Writer:
                 one.future.set_exception(result)
             else:
                 one.future.set_result(result)
+
+
+def _next_batch(lane: deque[_Waiting]) -> list[_Waiting]:
+    """Take what one commit carries: BATCH changes, or one job however large."""
+    batch = [lane.popleft()]
+    weight = batch[0].job.weight
+    while lane and weight + lane[0].job.weight <= BATCH:
+        batch.append(lane.popleft())
+        weight += batch[-1].job.weight
+    return batch
 
 
 async def _run_all(transaction: Transaction, jobs: Sequence[Job]) -> list[Any]:
