@@ -42,7 +42,7 @@ class Described:
             return
         media_type = response.headers["content-type"].partition(";")[0]
         assert media_type in content, f"{said}: got {media_type}, wanted {', '.join(content)}"
-        if not media_type.endswith("json"):
+        if media_type != "application/json" and not media_type.endswith("+json"):
             return
         fault = best_match(self._validator(path, method, status, media_type).iter_errors(response.json()))
         assert fault is None, f"{said}: {fault.json_path}: {fault.message}: {response.text[:1000]}"

@@ -246,6 +246,7 @@ _WRITES = ("DELETE", "PATCH", "POST", "PUT")
 
 #: The memory service's own limits of a body (services/memory); a test compares them.
 _MEMORY_BODY_BYTES = 512 * KIB
+_MEMORY_IMPORT_BYTES = 64 * MIB
 _MEMORY_BATCH_BYTES = 8 * MIB
 
 _MEMORY = ServicePolicy(
@@ -266,6 +267,18 @@ _MEMORY = ServicePolicy(
         # long poll and server-sent events; the service tells nginx itself not to buffer the latter
         _read("changes", "/memory/v1/changes", "memory:read", is_held=True),
         _read("changes_stream", "/memory/v1/changes/stream", "memory:read", is_held=True),
+        # as long as there is something to send or to take; nothing of an export is buffered either
+        _read("export", "/memory/v1/export", "memory:read", is_held=True),
+        Route(
+            name="import",
+            methods=("POST",),
+            path="/memory/v1/import",
+            permission="memory:admin",
+            idempotent=True,
+            body_limit_bytes=_MEMORY_IMPORT_BYTES,
+            read_timeout_s=600.0,
+            is_held=True,
+        ),
         Route(
             name="batch",
             methods=("POST",),

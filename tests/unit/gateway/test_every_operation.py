@@ -9,6 +9,7 @@ import pytest
 from ragrid.gateway.closed import CLOSED
 from ragrid.gateway.routes import POLICY, Found, find_route
 from ragrid.services.memory.api.batch import BATCH_BYTES
+from ragrid.services.memory.api.exchange import IMPORT_BYTES
 from ragrid.services.memory.api.routes import MemoryApi
 from ragrid.services.memory.model import BODY_BYTES
 from ragrid.services.memory.tools.endpoint import ToolEndpoint
@@ -48,7 +49,7 @@ def test_every_way_to_search_memories_is_open_to_readers_and_replayed() -> None:
 
 
 def test_no_route_takes_less_than_the_service_behind_it() -> None:
-    limits = {BODY_BYTES: 0, BATCH_BYTES: 0}
+    limits = {BODY_BYTES: 0, BATCH_BYTES: 0, IMPORT_BYTES: 0}
     for operation in MemoryApi(cast("Any", None), SystemClock()).operations:
         if operation.body is not None:
             found = find_route(POLICY["memory"], operation.method, "/memory/v1" + operation.path.replace("{id}", "x"))

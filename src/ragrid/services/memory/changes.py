@@ -107,6 +107,21 @@ class Purge(msgspec.Struct, frozen=True):
     condition: Condition = ANY
 
 
+class MemoryCopy(msgspec.Struct, frozen=True):
+    """Take over one version as another store had it; `given` is None for a delete."""
+
+    scope: Scope
+    id: str
+    op: Op
+    version: int
+    at_us: int
+    actor: str
+    given: MemoryInput | None
+    superseded_by: str | None = None
+    created_us: int = 0
+    created_by: str = ""
+
+
 Change = Create | Replace | Patch | Delete | Restore | Purge
 
 

@@ -2,11 +2,25 @@
 
 import msgspec
 
-from ragrid.services.memory.changes import Create, Delete, Op, Patch, Purge, Replace, Restore, Stored, Version
+from ragrid.services.memory.changes import (
+    Create,
+    Delete,
+    MemoryCopy,
+    Op,
+    Patch,
+    Purge,
+    Replace,
+    Restore,
+    Stored,
+    Version,
+)
 from ragrid.services.memory.model import Memory, MemoryInput, fingerprint_of, microseconds, moment
 
 #: Who is named in the history when time ended a memory.
 EXPIRY_ACTOR = "expiry"
+
+#: What a document takes from its input as it is.
+_GIVEN = tuple(name for name in MemoryInput.__struct_fields__ if name in Memory.__struct_fields__)
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Memory).decode
@@ -89,6 +103,29 @@ def purged(change: Purge, current: Stored, *, seq: int) -> Version:
 def expired(current: Stored, memory_id: str, *, seq: int, at_us: int) -> Version:
     """Return the step that ends a memory whose time is over, deleted before or not; all its contents go."""
     return _ended("expire", current, memory_id, seq=seq, at_us=at_us, actor=EXPIRY_ACTOR)
+
+
+def copied(copy: MemoryCopy, given: MemoryInput, live: Stored | None, place: Place) -> Version:
+    """Return a version as another store had it."""
+    memory = Memory(
+        id=copy.id,
+        namespace=copy.scope.namespace,
+        superseded_by=copy.superseded_by,
+        version=place.version,
+        seq=place.seq,
+        created_at=moment(copy.created_us),
+        created_by=copy.created_by,
+        updated_at=moment(copy.at_us),
+        updated_by=copy.actor,
+        **{name: getattr(given, name) for name in _GIVEN},
+    )
+    return _written(copy.op, memory, live, place, at_us=copy.at_us, actor=copy.actor)
+
+
+def copied_end(copy: MemoryCopy, live: Stored, place: Place) -> Version:
+    """Return a delete as another store had it."""
+    ended = _ended("delete", live, copy.id, seq=place.seq, at_us=copy.at_us, actor=copy.actor)
+    return msgspec.structs.replace(ended, version=place.version, expires_us=live.expires_us)
 
 
 def _written(op: Op, memory: Memory, live: Stored | None, place: Place, *, at_us: int, actor: str) -> Version:

@@ -9,6 +9,7 @@ _RAISED: Mapping[str, int] = {
     "batch-refused": 409,
     "body-too-large": 413,
     "feed-rewound": 409,
+    "import-refused": 422,
     "insufficient-scope": 403,
     "invalid-body": 422,
     "invalid-cursor": 400,

@@ -5,6 +5,7 @@ from starlette.routing import Route
 from ragrid.services.memory.api.batch import BatchApi
 from ragrid.services.memory.api.changes import ChangesApi
 from ragrid.services.memory.api.description import DescriptionApi
+from ragrid.services.memory.api.exchange import ExchangeApi
 from ragrid.services.memory.api.jobs import JobsApi
 from ragrid.services.memory.api.memories import MemoriesApi
 from ragrid.services.memory.api.operation import Operation, routes_of
@@ -34,6 +35,7 @@ class MemoryApi:
             SessionsApi(parts),
             ChangesApi(parts),
             JobsApi(parts),
+            ExchangeApi(parts),
         )
         served = tuple(one for each in resources for one in each.operations())
         self.operations: tuple[Operation, ...] = (*served, *DescriptionApi(self._base, served).operations())

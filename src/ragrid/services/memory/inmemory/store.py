@@ -2,6 +2,7 @@
 
 from ragrid.services.memory.inmemory.batch import InMemoryBatches
 from ragrid.services.memory.inmemory.embeddings import InMemoryEmbeddings
+from ragrid.services.memory.inmemory.exchange import InMemoryExchange
 from ragrid.services.memory.inmemory.feed import InMemoryFeed
 from ragrid.services.memory.inmemory.jobs import InMemoryJobs
 from ragrid.services.memory.inmemory.search import InMemorySearch
@@ -12,6 +13,7 @@ from ragrid.services.memory.inmemory.upkeep import InMemoryUpkeep
 class InMemoryStore(
     InMemoryBatches,
     InMemoryEmbeddings,
+    InMemoryExchange,
     InMemoryFeed,
     InMemoryJobs,
     InMemorySearch,

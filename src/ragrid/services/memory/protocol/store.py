@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from ragrid.services.memory.protocol.batch import Batches
+from ragrid.services.memory.protocol.exchange import Exchange
 from ragrid.services.memory.protocol.feed import Feed
 from ragrid.services.memory.protocol.jobs import Jobs
 from ragrid.services.memory.protocol.memories import Memories
@@ -14,6 +15,7 @@ from ragrid.services.memory.protocol.upkeep import Upkeep
 class MemoryStore(
     Memories,
     Batches,
+    Exchange,
     Feed,
     Jobs,
     Search,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ragrid.services.memory.sqlite.batch import SqliteBatches
 from ragrid.services.memory.sqlite.embeddings import SqliteEmbeddings
+from ragrid.services.memory.sqlite.exchange import SqliteExchange
 from ragrid.services.memory.sqlite.feed import SqliteFeed
 from ragrid.services.memory.sqlite.files import FILE_NAME, open_writer, prepare
 from ragrid.services.memory.sqlite.jobs import SqliteJobs
@@ -27,6 +28,7 @@ class SqliteStore(
     SqliteMemories,
     SqliteBatches,
     SqliteEmbeddings,
+    SqliteExchange,
     SqliteFeed,
     SqliteJobs,
     SqliteSearch,

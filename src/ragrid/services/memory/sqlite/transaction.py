@@ -23,6 +23,14 @@ RESERVE_PAGES = 256
 _decode_settings = msgspec.json.Decoder(NamespaceSettings).decode
 
 
+class Undo(Exception):  # noqa: N818 - no error: an order
+    """Raised by work that finds out late that nothing of it shall stay; `answer` is what its caller gets."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__("undone")
+        self.answer = answer
+
+
 class _Counters(NamedTuple):
     """Where the counters stood after a commit."""
 

@@ -17,7 +17,7 @@ from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.errors import StoreBrokenError, StoreBusyError, StoreFullError
 from ragrid.services.memory.feed.watch import Watches
 from ragrid.services.memory.metrics import COMMIT_BATCH_SIZE, COMMIT_SECONDS
-from ragrid.services.memory.sqlite.transaction import Transaction
+from ragrid.services.memory.sqlite.transaction import Transaction, Undo
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +122,8 @@ class Writer:
             self._roll_back()
             if len(batch) > 1 and _is_of_one(error):
                 return [result for job in batch for result in self._commit([job])]
+            if isinstance(error, Undo):
+                return [error.answer]
             return [self._refusal(error)] * len(batch)
         COMMIT_SECONDS.observe(time.perf_counter() - started_s)
         COMMIT_BATCH_SIZE.observe(sum(job.weight for job in batch))

@@ -41,12 +41,12 @@ def append_messages(transaction: Transaction, append: Append) -> Appended:
     replay = _replay_of(transaction, append)
     if replay is not None:
         return replay
-    number, last_index, state = _session_of(transaction, append.scope, append.session_id)
+    number, last_index, state = session_of(transaction, append.scope, append.session_id)
     messages = decide_append(last_index, append)
     namespace = transaction.namespace(append.scope) or transaction.make_namespace(append.scope, append.at_us)
     if number is None:
-        number = _make_session(transaction, namespace, append.session_id)
-    _insert(transaction, namespace, number, messages)
+        number = make_session(transaction, namespace, append.session_id)
+    insert_messages(transaction, namespace, number, messages)
     end = "UPDATE session SET is_live = 1, last_index = ? WHERE number = ? AND namespace = ?"
     transaction.run(end, (messages[-1].index, number, namespace))
     if state.ttl_s is not None and is_state_visible(state, append.at_us):
@@ -58,13 +58,12 @@ def append_messages(transaction: Transaction, append: Append) -> Appended:
 
 def put_state(transaction: Transaction, put: PutState) -> ReadState:
     """Replace the working state of a session, or raise the refusal before anything is written."""
-    number, _, before = _session_of(transaction, put.scope, put.session_id)
+    number, _, before = session_of(transaction, put.scope, put.session_id)
     state = decide_state(before, put)
     namespace = transaction.namespace(put.scope) or transaction.make_namespace(put.scope, put.at_us)
     if number is None:
-        number = _make_session(transaction, namespace, put.session_id)
-    life = (state.ttl_s, state.expires_us, state.updated_us, state.updated_by)
-    transaction.run(_SET_STATE, (state.version, state.data, *life, number, namespace))
+        number = make_session(transaction, namespace, put.session_id)
+    set_state(transaction, namespace, number, state)
     doc = rendered_state(state, put.scope, put.session_id)
     return ReadState(state.version, doc, is_new=not is_state_visible(before, put.at_us))
 
@@ -97,7 +96,7 @@ def sweep_sessions(transaction: Transaction, now_us: int, limit: int) -> int:
     return len(messages)
 
 
-def _session_of(transaction: Transaction, scope: Scope, session_id: str) -> tuple[int | None, int, StoredState]:
+def session_of(transaction: Transaction, scope: Scope, session_id: str) -> tuple[int | None, int, StoredState]:
     """Return number, last index and state; no number when nothing was ever under that id."""
     namespace = transaction.namespace(scope)
     rows = [] if namespace is None else transaction.run(_SESSION, (namespace, session_id)).fetchall()
@@ -107,7 +106,14 @@ def _session_of(transaction: Transaction, scope: Scope, session_id: str) -> tupl
     return number, last_index, StoredState(*state)
 
 
-def _make_session(transaction: Transaction, namespace: int, session_id: str) -> int:
+def set_state(transaction: Transaction, namespace: int, number: int, state: StoredState) -> None:
+    """Let this be the state of a session."""
+    life = (state.ttl_s, state.expires_us, state.updated_us, state.updated_by)
+    transaction.run(_SET_STATE, (state.version, state.data, *life, number, namespace))
+
+
+def make_session(transaction: Transaction, namespace: int, session_id: str) -> int:
+    """Add a session and return its number."""
     rows = transaction.run(
         "INSERT INTO session (namespace, id, is_live, last_index, state_version, state_updated_us, state_updated_by)"
         " VALUES (?, ?, 1, 0, 0, 0, '') RETURNING number",
@@ -117,7 +123,8 @@ def _make_session(transaction: Transaction, namespace: int, session_id: str) -> 
     return number
 
 
-def _insert(transaction: Transaction, namespace: int, number: int, messages: tuple[StoredMessage, ...]) -> None:
+def insert_messages(transaction: Transaction, namespace: int, number: int, messages: tuple[StoredMessage, ...]) -> None:
+    """Add messages to a session; its last index is not moved."""
     for one in messages:
         transaction.run(
             "INSERT INTO session_message VALUES (?, ?, ?, ?, ?)",

@@ -1,0 +1,298 @@
+"""Export and import: all that a tenant has as lines of JSON, sent and taken piece by piece."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import StreamingResponse
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as HttpScope
+
+from ragrid.services.memory.api.answers import Answer
+from ragrid.services.memory.api.headers import namespace_of, require_media_type
+from ragrid.services.memory.api.operation import (
+    NAMESPACE_PROBLEMS,
+    WRITE_PROBLEMS,
+    Body,
+    Operation,
+    Parameter,
+    Success,
+)
+from ragrid.services.memory.api.parameters import NAMESPACE, parameters_of
+from ragrid.services.memory.api.parts import Parts
+from ragrid.services.memory.errors import InvalidBodyError
+from ragrid.services.memory.exchange.lines import Copy, EndLine, HeaderLine, end_line, header_line, parse_line
+from ragrid.services.memory.exchange.ndjson import LINE_BYTES, LineSplitter
+from ragrid.services.memory.protocol.exchange import Exported
+from ragrid.web.auth import claims_of
+from ragrid.web.problem import Problem
+
+NDJSON_TYPE = "application/x-ndjson"
+#: What one import may send. Longer files are cut at line ends and sent one after the other.
+IMPORT_BYTES = 64 * 1024 * 1024
+#: What an atomic import may hold: it is one commit, and everything else waits for that.
+ATOMIC_BYTES = 16 * 1024 * 1024
+ATOMIC_LINES = 10_000
+#: Lines that are taken over by one commit otherwise.
+CHUNK_LINES = 200
+#: Faults that an answer lists; it counts them all.
+FAULTS_SHOWN = 100
+#: Whoever does not take an export on for so long is gone, seconds: the moment that it shows is held for it.
+STALL_S = 60.0
+
+_ALL = Parameter(
+    name="namespaces",
+    place="query",
+    schema=Annotated[str, Meta(pattern="^all$")],
+    summary="`all`: every namespace of the tenant, instead of the one in `Memory-Namespace`.",
+)
+_TARGET = Parameter(
+    name="Memory-Namespace",
+    place="header",
+    schema=NAMESPACE.schema,
+    summary="Everything goes there, whatever the lines say; without it, each line goes where it says.",
+)
+_ATOMIC = Parameter(
+    name="atomic",
+    place="query",
+    schema=bool,
+    summary=f"`true`: nothing is written when any line has a fault; at most {ATOMIC_LINES} lines and 16 MiB.",
+)
+
+_encode = msgspec.json.Encoder().encode
+
+
+class LineFault(msgspec.Struct, frozen=True):
+    """What is wrong with a line, which is counted from 1; `pointer` leads to the member."""
+
+    line: int
+    pointer: str
+    detail: str
+
+
+class Imported(msgspec.Struct, kw_only=True):
+    """What became of the lines of an import. `faults` are the first ones; `is_complete`: the end line was there."""
+
+    lines: int = 0
+    imported: int = 0
+    unchanged: int = 0
+    faulty: int = 0
+    is_complete: bool = False
+    faults: list[LineFault] = []
+
+
+class ExchangeApi:
+    """The operations of export and import."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._store = parts.store
+
+    def operations(self) -> tuple[Operation, ...]:
+        """Return each operation."""
+        return (
+            Operation(
+                method="GET",
+                path="/export",
+                id="exportMemories",
+                summary="Sends all memories with their histories, and all sessions, as they are at one moment.",
+                permission="memory:read",
+                handler=self._export,
+                parameters=(NAMESPACE, _ALL),
+                successes=(Success(status=200, summary="One line each.", schema=str, media_type=NDJSON_TYPE),),
+                problems=(
+                    *NAMESPACE_PROBLEMS,
+                    "unknown-parameter",
+                    "repeated-parameter",
+                    "invalid-parameter",
+                    "overloaded",
+                ),
+            ),
+            Operation(
+                method="POST",
+                path="/import",
+                id="importMemories",
+                summary="Takes over the lines of an export; what is here already, by id and version, stays as it is.",
+                permission="memory:admin",
+                handler=self._import,
+                parameters=(_TARGET, _ATOMIC),
+                body=Body(schema=str, media_type=NDJSON_TYPE, limit_bytes=IMPORT_BYTES),
+                successes=(Success(status=200, summary="What became of the lines.", schema=Imported),),
+                problems=(
+                    *NAMESPACE_PROBLEMS,
+                    *WRITE_PROBLEMS,
+                    "unknown-parameter",
+                    "repeated-parameter",
+                    "invalid-parameter",
+                    "unsupported-media-type",
+                    "body-too-large",
+                    "import-refused",
+                ),
+            ),
+        )
+
+    async def _export(self, request: Request) -> ASGIApp:
+        given = parameters_of(request, ("namespaces",))
+        if given.get("namespaces", "all") != "all":
+            detail = f"parameter 'namespaces': got {given['namespaces'][:20]!r}, wanted 'all'; to export one, name it "
+            raise Problem(400, "invalid-parameter", detail + "in the header Memory-Namespace")
+        namespace = None if "namespaces" in given else namespace_of(request)
+        if request.method == "HEAD":
+            return Answer(200)
+        export = self._store.export(claims_of(request).tenant, namespace, now_us=self._parts.now_us())
+        try:
+            # What is to be refused is refused before the answer begins.
+            first = await anext(export, None)
+        except BaseException:
+            await export.aclose()
+            raise
+        return _Export(first, export)
+
+    async def _import(self, request: Request) -> Answer:
+        require_media_type(request, NDJSON_TYPE)
+        atomic = parameters_of(request, ("atomic",)).get("atomic", "false")
+        if atomic not in {"true", "false"}:
+            raise Problem(400, "invalid-parameter", f"parameter 'atomic': got {atomic[:20]!r}, wanted true or false")
+        namespace = namespace_of(request) if "memory-namespace" in request.headers else None
+        taking = _Import(self._parts, claims_of(request).tenant, namespace, is_atomic=atomic == "true")
+        splitter = LineSplitter()
+        async for chunk in _body(request, ATOMIC_BYTES if atomic == "true" else IMPORT_BYTES):
+            for line in splitter.feed(chunk):
+                await taking.add(line)
+        for line in splitter.end():
+            await taking.add(line)
+        return Answer(200, _encode(await taking.finish()))
+
+
+class _Import:
+    """One import under way: lines in, counts out."""
+
+    def __init__(self, parts: Parts, tenant: str, namespace: str | None, *, is_atomic: bool) -> None:
+        self._parts = parts
+        self._tenant = tenant
+        self._namespace = namespace
+        self._is_atomic = is_atomic
+        self._waiting: list[tuple[int, Copy]] = []
+        self._number = 0
+        self._seen = Imported()
+
+    async def add(self, text: bytes | None) -> None:
+        """Take one line in; None is one that was too long. Every CHUNK_LINES, what waits is written."""
+        self._number += 1
+        if text == b"":
+            return
+        try:
+            line = self._parsed(text)
+        except InvalidBodyError as error:
+            self._seen.lines += 1
+            self._note(self._number, error.faults)
+            return
+        if isinstance(line, HeaderLine):
+            return
+        if isinstance(line, EndLine):
+            self._seen.is_complete = line.lines == self._seen.lines
+            return
+        self._seen.lines += 1
+        self._waiting.append((self._number, line))
+        if self._is_atomic and len(self._waiting) > ATOMIC_LINES:
+            detail = f"more than {ATOMIC_LINES} lines; an atomic import is one commit: send less, or without `atomic`"
+            raise Problem(413, "body-too-large", detail, members={"limit_lines": ATOMIC_LINES})
+        if not self._is_atomic and len(self._waiting) >= CHUNK_LINES:
+            await self._write()
+
+    def _parsed(self, text: bytes | None) -> Copy | HeaderLine | EndLine:
+        if text is None:
+            raise InvalidBodyError([("", f"longer than {LINE_BYTES} bytes")])
+        return parse_line(text, tenant=self._tenant, namespace=self._namespace)
+
+    async def finish(self) -> Imported:
+        """Write what waits and return what became of everything. Raises a 422 Problem when nothing may be written."""
+        if not self._is_atomic or not self._seen.faulty:
+            await self._write()
+        if self._is_atomic and self._seen.faulty:
+            errors = [{"pointer": one.pointer, "detail": f"line {one.line}: {one.detail}"} for one in self._seen.faults]
+            detail = f"{self._seen.faulty} of {self._seen.lines} lines have faults; nothing was written"
+            raise Problem(422, "import-refused", detail, errors=errors, members={"faulty": self._seen.faulty})
+        return self._seen
+
+    async def _write(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        copies = [copy for _, copy in waiting]
+        now_us = self._parts.now_us()
+        verdicts = await self._parts.store.take(copies, now_us=now_us, is_atomic=self._is_atomic)
+        for (number, _), verdict in zip(waiting, verdicts, strict=True):
+            if verdict.faults:
+                self._note(number, verdict.faults)
+            elif verdict.is_new:
+                self._seen.imported += 1
+            else:
+                self._seen.unchanged += 1
+
+    def _note(self, number: int, faults: tuple[tuple[str, str], ...]) -> None:
+        self._seen.faulty += 1
+        room = FAULTS_SHOWN - len(self._seen.faults)
+        self._seen.faults += [LineFault(number, pointer, detail) for pointer, detail in faults[:room]]
+
+
+class _Export:
+    """An export as an answer: between its first and its last line, what the store yields."""
+
+    def __init__(self, first: Exported | None, rest: AsyncGenerator[Exported, None]) -> None:
+        self._first = first
+        self._rest = rest
+
+    async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
+        """Send it. A failure cuts the connection: without the end line nobody takes it for whole."""
+
+        async def send_in_time(message: Message) -> None:
+            async with asyncio.timeout(STALL_S):
+                await send(message)
+
+        # Told to the gateway as well: nothing of an export is kept there.
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        try:
+            response = StreamingResponse(self._content(), headers=headers, media_type=NDJSON_TYPE)
+            await response(scope, receive, send_in_time)
+        finally:
+            await self._rest.aclose()
+
+    async def _content(self) -> AsyncIterator[bytes]:
+        lines = 0
+        yield header_line()
+        if self._first is not None:
+            lines += self._first.lines
+            yield self._first.text
+        async for chunk in self._rest:
+            lines += chunk.lines
+            yield chunk.text
+        yield end_line(lines)
+
+
+async def _body(request: Request, limit_bytes: int) -> AsyncIterator[bytes]:
+    """Yield the body as it comes. Raises a 413 Problem as soon as more than `limit_bytes` are announced or arrive."""
+    announced = request.headers.get("content-length", "0")
+    size_bytes = 0
+    too_large = Problem(
+        413,
+        "body-too-large",
+        f"the body is larger than {limit_bytes} bytes; cut it at a line end and send the parts one after the other",
+        members={"limit_bytes": limit_bytes},
+    )
+    if announced.isdecimal() and int(announced) > limit_bytes:
+        raise too_large
+    has_more = True
+    while has_more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = message.get("body", b"")
+        size_bytes += len(chunk)
+        if size_bytes > limit_bytes:
+            raise too_large
+        yield chunk
+        has_more = message.get("more_body", False)

@@ -1,0 +1,1 @@
+"""Export and import: a store as lines of JSON, which another store takes as they are."""

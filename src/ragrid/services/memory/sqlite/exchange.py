@@ -1,0 +1,105 @@
+"""Export and import, in SQLite. An export reads in one transaction over a connection of its own, on a thread of its own."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import apsw
+
+from ragrid.services.memory.changes import Scope
+from ragrid.services.memory.errors import StoreBusyError
+from ragrid.services.memory.exchange.deciding import Verdict
+from ragrid.services.memory.exchange.lines import Copy, memory_line, session_line
+from ragrid.services.memory.protocol.exchange import CHUNK_BYTES, Exported
+from ragrid.services.memory.sqlite.connections import Connections, broken
+from ragrid.services.memory.sqlite.files import open_reader
+from ragrid.services.memory.sqlite.writing import exchange as writing
+from ragrid.services.memory.working_state import StoredState, rendered_state
+
+#: Exports at once: each keeps the log from being cut back while it reads.
+EXPORTS = 4
+
+_NAMESPACES = (
+    "SELECT id, name FROM namespace WHERE tenant = ? AND is_gone = 0 AND (? IS NULL OR name = ?) ORDER BY name"
+)
+# Before the last end that erased contents, nothing is left: those versions have no contents, and deletes are left out.
+_VERSIONS = """
+SELECT e.op, e.id, e.version, e.at_us, e.actor, e.doc FROM memory_event AS e
+JOIN memory AS m ON m.namespace = e.namespace AND m.id = e.id
+WHERE e.namespace = ? AND m.is_erased = 0 AND (m.expires_us IS NULL OR m.expires_us > ?) AND (
+  e.doc IS NOT NULL OR (e.op = 'delete' AND NOT EXISTS (
+    SELECT 1 FROM memory_event AS later WHERE later.namespace = e.namespace AND later.id = e.id
+      AND later.seq > e.seq AND later.op IN ('expire', 'purge'))))
+ORDER BY e.seq
+"""
+_SESSIONS = "SELECT number, id FROM session WHERE namespace = ? AND is_live = 1 ORDER BY id"
+_MESSAGES = """
+SELECT doc FROM session_message
+WHERE namespace = ? AND session = ? AND (expires_us IS NULL OR expires_us > ?) ORDER BY position
+"""
+_STATE = """
+SELECT state_version, state, state_ttl_s, state_expires_us, state_updated_us, state_updated_by FROM session
+WHERE namespace = ? AND number = ? AND state IS NOT NULL AND (state_expires_us IS NULL OR state_expires_us > ?)
+"""
+
+
+class SqliteExchange(Connections):
+    """See protocol/exchange.py."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._exports = 0
+
+    async def export(self, tenant: str, namespace: str | None, *, now_us: int) -> AsyncGenerator[Exported, None]:
+        """See Exchange."""
+        if self._exports >= EXPORTS:
+            raise StoreBusyError(f"{EXPORTS} exports are under way, and no more are made at once; try again later")
+        self._exports += 1
+        thread = ThreadPoolExecutor(1, thread_name_prefix="memory-export")
+        run = asyncio.get_running_loop().run_in_executor
+        reader: apsw.Connection | None = None
+        try:
+            reader = await run(thread, open_reader, self.path)
+            lines = _lines(reader, tenant, namespace, now_us)
+            while (chunk := await run(thread, _chunk, lines)) is not None:
+                yield chunk
+        except apsw.Error as error:
+            raise broken(error) from error
+        finally:
+            self._exports -= 1
+            if reader is not None:
+                thread.submit(reader.close, True)  # after what that thread may still be at
+            thread.shutdown(wait=False)
+
+    async def take(self, copies: Sequence[Copy], *, now_us: int, is_atomic: bool) -> tuple[Verdict, ...]:
+        """See Exchange."""
+        verdicts: tuple[Verdict, ...] = await self.writer.submit(
+            lambda transaction: writing.take(transaction, copies, now_us=now_us, is_atomic=is_atomic)
+        )
+        return verdicts
+
+
+def _chunk(lines: Iterator[bytes]) -> Exported | None:
+    """Return the next lines, about CHUNK_BYTES of them; None after the last."""
+    found: list[bytes] = []
+    size_bytes = 0
+    for line in lines:
+        found.append(line)
+        size_bytes += len(line)
+        if size_bytes >= CHUNK_BYTES:
+            break
+    return Exported(len(found), b"".join(found)) if found else None
+
+
+def _lines(reader: apsw.Connection, tenant: str, namespace: str | None, now_us: int) -> Iterator[bytes]:
+    reader.execute("BEGIN")
+    for number, name in reader.execute(_NAMESPACES, (tenant, namespace, namespace)):
+        scope = Scope(tenant, name)
+        for op, memory_id, version, at_us, actor, doc in reader.execute(_VERSIONS, (number, now_us)):
+            yield memory_line(scope, memory_id, op=op, version=version, at_us=at_us, actor=actor, doc=doc or b"")
+        for session, session_id in reader.execute(_SESSIONS, (number,)):
+            for (doc,) in reader.execute(_MESSAGES, (number, session, now_us)):
+                yield session_line("message", doc)
+            for state in reader.execute(_STATE, (number, session, now_us)):
+                yield session_line("state", rendered_state(StoredState(*state), scope, session_id))

@@ -1,0 +1,72 @@
+"""Copies of what another store had, written down."""
+
+from collections.abc import Sequence
+
+from ragrid.services.memory.changes import MemoryCopy, Scope
+from ragrid.services.memory.errors import InvalidBodyError
+from ragrid.services.memory.exchange.deciding import Verdict, decide_memory, is_new_message, is_new_state
+from ragrid.services.memory.exchange.lines import Copy, MessageCopy, StateCopy
+from ragrid.services.memory.sqlite.transaction import Transaction, Undo
+from ragrid.services.memory.sqlite.writing.ground import SqliteGround
+from ragrid.services.memory.sqlite.writing.sessions import insert_messages, make_session, session_of, set_state
+from ragrid.services.memory.sqlite.writing.versions import apply
+
+_MESSAGE = "SELECT doc FROM session_message WHERE namespace = ? AND session = ? AND position = ?"
+_END = "UPDATE session SET is_live = 1, last_index = ? WHERE number = ? AND namespace = ?"
+
+
+def take(transaction: Transaction, copies: Sequence[Copy], *, now_us: int, is_atomic: bool) -> tuple[Verdict, ...]:
+    """Take over copies; each is decided before anything of it is written. Raises Undo with the verdicts."""
+    verdicts: list[Verdict] = []
+    for copy in copies:
+        try:
+            verdicts.append(Verdict(is_new=_take(transaction, copy, now_us)))
+        except InvalidBodyError as error:
+            verdicts.append(Verdict(faults=error.faults))
+    if is_atomic and any(one.faults for one in verdicts):
+        raise Undo(tuple(verdicts))
+    return tuple(verdicts)
+
+
+def _take(transaction: Transaction, copy: Copy, now_us: int) -> bool:
+    match copy:
+        case MemoryCopy():
+            versions = decide_memory(SqliteGround(transaction), copy, seq=transaction.seq + 1, now_us=now_us)
+            if versions:
+                namespace = _namespace(transaction, copy.scope, now_us)
+                for version in versions:
+                    apply(transaction, namespace, version)
+            return bool(versions)
+        case MessageCopy():
+            return _take_message(transaction, copy, now_us)
+        case StateCopy():
+            return _take_state(transaction, copy, now_us)
+
+
+def _take_message(transaction: Transaction, copy: MessageCopy, now_us: int) -> bool:
+    number, last_index, _ = session_of(transaction, copy.scope, copy.session_id)
+    namespace = transaction.namespace(copy.scope)
+    rows = transaction.run(_MESSAGE, (namespace, number, copy.message.index)).fetchall() if number is not None else []
+    if not is_new_message(last_index, rows[0][0] if rows else None, copy):
+        return False
+    namespace = _namespace(transaction, copy.scope, now_us)
+    if number is None:
+        number = make_session(transaction, namespace, copy.session_id)
+    insert_messages(transaction, namespace, number, (copy.message,))
+    transaction.run(_END, (copy.message.index, number, namespace))
+    return True
+
+
+def _take_state(transaction: Transaction, copy: StateCopy, now_us: int) -> bool:
+    number, _, current = session_of(transaction, copy.scope, copy.session_id)
+    if not is_new_state(current, copy):
+        return False
+    namespace = _namespace(transaction, copy.scope, now_us)
+    if number is None:
+        number = make_session(transaction, namespace, copy.session_id)
+    set_state(transaction, namespace, number, copy.state)
+    return True
+
+
+def _namespace(transaction: Transaction, scope: Scope, now_us: int) -> int:
+    return transaction.namespace(scope) or transaction.make_namespace(scope, now_us)
