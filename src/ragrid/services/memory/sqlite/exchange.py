@@ -1,4 +1,4 @@
-"""Export and import, in SQLite. An export reads in one transaction over a connection of its own, on a thread of its own."""
+"""Export and import, in SQLite. An export reads in one transaction, over a connection and on a thread of its own."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
