@@ -41,9 +41,9 @@ _LOCK = 0x7267544B
 _BEGIN = f"BEGIN; SELECT pg_advisory_xact_lock({_LOCK})"
 _CHANNEL = "ragrid_tokens"
 _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, EOFError)
-#: What trying again does not mend.
+#: What trying again does not mend. A refused password is none of these: the grid's own PostgreSQL makes its accounts
+#: in the first moments of its first start.
 _REFUSALS = (
-    asyncpg.InvalidAuthorizationSpecificationError,  # a wrong password is one, too
     asyncpg.InvalidCatalogNameError,
     asyncpg.InsufficientPrivilegeError,
     asyncpg.ClientConfigurationError,
