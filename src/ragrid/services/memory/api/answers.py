@@ -23,6 +23,8 @@ from ragrid.services.memory.errors import (
 from ragrid.web.problem import Problem
 
 JSON = b"application/json"
+#: When it is worth trying again, seconds: a queue drains by itself, room is made by somebody.
+RETRY_AFTER_S: Mapping[int, str] = {503: "1", 507: "30"}
 #: What each error of the store is to a caller: a status and the problem's code.
 STATUS_OF_ERROR: Mapping[type[RagridError], tuple[int, str]] = {
     NotJsonError: (400, "invalid-json"),
@@ -72,8 +74,14 @@ def problem_of(error: RagridError) -> Problem:
     if isinstance(error, VersionError):
         return Problem(status, code, str(error), members={"current_version": error.current_version})
     if isinstance(error, QuotaError):
-        return Problem(status, code, str(error), members={"quota": error.name, "limit": error.limit})
-    headers = {"Retry-After": "1"} if status == 503 else None
+        return Problem(
+            status,
+            code,
+            str(error),
+            members={"quota": error.name, "limit": error.limit},
+            headers={"Retry-After": RETRY_AFTER_S[status]},
+        )
+    headers = {"Retry-After": RETRY_AFTER_S[status]} if status in RETRY_AFTER_S else None
     return Problem(status, code, str(error), headers=headers)
 
 

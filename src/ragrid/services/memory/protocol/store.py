@@ -25,7 +25,8 @@ class MemoryStore(
 ):
     """What the API asks of a store.
 
-    Every method may raise StoreBrokenError. A change that returned is durable; one that raised left nothing behind.
+    Every method may raise StoreBrokenError. A change that returned is durable; one that raised left nothing
+    behind, save when StoreBrokenError says that the disk does not answer: then it may still be kept, whole.
     A store has no clock: each call says what time it is, in microseconds since the Unix epoch. One object serves one
     event loop.
     """

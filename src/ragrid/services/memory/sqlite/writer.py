@@ -17,6 +17,7 @@ from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.errors import StoreBrokenError, StoreBusyError, StoreFullError
 from ragrid.services.memory.feed.watch import Watches
 from ragrid.services.memory.metrics import COMMIT_BATCH_SIZE, COMMIT_SECONDS
+from ragrid.services.memory.sqlite.patience import Patience
 from ragrid.services.memory.sqlite.transaction import Transaction, Undo
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Writer:
         self.watches = Watches()
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._waiting = 0
+        self._patience = Patience()
         self._is_closed = False
         self._connection: apsw.Connection | None = open_connection()
         self._transaction = Transaction(self._connection, max_bytes=max_bytes)
@@ -77,7 +79,9 @@ class Writer:
             raise StoreBrokenError("the store is closing; send the request again")
         if self._waiting >= QUEUE_LIMIT:
             raise StoreBusyError(f"{self._waiting} writes are waiting, wanted under {QUEUE_LIMIT}; try again soon")
+        self._patience.check()
         future = asyncio.get_running_loop().create_future()
+        self._patience.add(future)
         self._waiting += weight
         self._queue.put(_Job(work, makes_room, weight, future))
         return future
@@ -176,6 +180,7 @@ class Writer:
 
     def _answer(self, batch: Sequence[_Job], results: Sequence[Any], changed: Collection[Scope]) -> None:
         self._waiting -= sum(job.weight for job in batch)
+        self._patience.answered(len(batch))
         self.watches.changed(changed)
         for job, result in zip(batch, results, strict=True):
             if job.future.done():  # the caller went away; the change stays
