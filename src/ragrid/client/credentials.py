@@ -79,6 +79,8 @@ class ClientCredentials:
             self._held = self._ask()
         except RagridError as error:
             self._held = _put_off(self._held, error, self._clock, self._chance())
+        except RuntimeError:  # the client was closed meanwhile: nobody wants the token any more
+            logger.debug("token not renewed: the client is closed")
         finally:
             self._lock.release()
 
