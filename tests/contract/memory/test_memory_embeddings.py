@@ -11,6 +11,7 @@ import pytest
 from ragrid.errors import RagridError
 from ragrid.inference.embedder import FloatArray, normalise
 from ragrid.services.memory.changes import Delete, Patch, Replace, Scope
+from ragrid.services.memory.errors import InvalidMemoryError
 from ragrid.services.memory.filters.model import Term
 from ragrid.services.memory.inmemory.store import InMemoryStore
 from ragrid.services.memory.model import MemoryInput
@@ -20,6 +21,7 @@ from ragrid.services.memory.protocol.search import Hit, QueryVector
 from ragrid.services.memory.protocol.store import MemoryStore
 from ragrid.services.memory.ranking.fusion import Ranking
 from ragrid.services.memory.sqlite.store import SqliteStore
+from ragrid.services.memory.vectors import GivenVector
 from ragrid.services.memory.words import words_of
 
 ACME = Scope("acme", "default")
@@ -372,3 +374,64 @@ async def test_filling_looks_only_for_what_is_missing(store: Store) -> None:
     await put(store, "k0", "car")
     assert await store.fill_outbox(MODEL, now_us=NOW, limit=10) is None
     assert await texts(store) == ["car"]
+
+
+def brought(values: tuple[float, ...], model: str = MODEL) -> dict[str, Any]:
+    return {"embedding": GivenVector(model=model, values=values)}
+
+
+async def test_a_vector_that_the_caller_brings_is_searched_at_once(ready: Store) -> None:
+    await put(ready, "a", "tea")
+    await embed(ready)
+    await put(ready, "b", "tea too", **brought((0, 0, 5, 0)))
+    assert await due(ready) == []
+    assert await near(ready, "car") == ["b"]
+    await put(ready, "b", "tea too", **brought((2, 0, 0, 0)))  # another vector for the same text
+    assert (await near(ready, "car"), set(await near(ready, "tea"))) == ([], {"a", "b"})
+    await ready.change(Patch(ACME, "b", "bob", NOW, {"importance": 1}))
+    assert set(await near(ready, "tea")) == {"a", "b"}
+    await put(ready, "b", "another text")  # the vector was of the old one
+    assert (await near(ready, "tea"), await texts(ready)) == (["a"], ["another text"])
+
+
+async def test_a_vector_is_no_member_of_the_document_and_a_patch_can_bring_one(ready: Store) -> None:
+    await put(ready, "a", "tea")
+    await embed(ready)
+    patch = {"embedding": {"model": MODEL, "values": [0, 0, 1, 0]}}
+    written = await ready.change(Patch(ACME, "a", "bob", NOW, patch))
+    assert "embedding" not in msgspec.json.decode(written.doc)
+    assert await near(ready, "car") == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("values", "model", "pointer", "says"),
+    [
+        ((1.0,), MODEL, "/embedding/values", "got 1 members, wanted 4"),
+        ((1.0, 0, 0, 0), "other", "/embedding/model", "got 'other', wanted 'first'"),
+    ],
+)
+async def test_a_vector_that_fits_no_model_in_use_is_refused(
+    ready: Store, values: tuple[float, ...], model: str, pointer: str, says: str
+) -> None:
+    await put(ready, "a", "tea")
+    with pytest.raises(InvalidMemoryError, match="has not answered yet"):
+        await put(ready, "b", "tea", **brought((1, 0, 0, 0)))
+    await embed(ready)
+    with pytest.raises(InvalidMemoryError) as refusal:
+        await put(ready, "b", "tea", **brought(values, model))
+    ((where, what),) = refusal.value.faults
+    assert where == pointer
+    assert says in what
+    assert await ready.read(ACME, "b", now_us=NOW) is None
+
+
+async def test_without_an_embedder_the_first_vector_names_the_model(store: Store) -> None:
+    await store.use_models([])
+    await put(store, "a", "tea", **brought((1, 0, 0, 0), "theirs"))
+    assert (await store.models()).active == Model("theirs", 4)
+    await put(store, "b", "no vector")
+    assert await near(store, "brew", model="theirs") == ["a"]
+    with pytest.raises(InvalidMemoryError, match="wanted 'theirs'"):
+        await put(store, "c", "tea", **brought((1, 0, 0, 0), "other"))
+    await put(store, "a", "changed")
+    assert await near(store, "brew", model="theirs") == []

@@ -122,3 +122,18 @@ async def test_what_makes_no_question_is_refused_where_it_stands(bench: Bench, b
     answer = await bench.caller.call("POST", "/search", json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid-body")
     assert [one["pointer"] for one in answer.json()["errors"]] == [pointer]
+
+
+async def test_a_memory_may_bring_its_vector(bench: Bench) -> None:
+    values = (await HashingEmbedder().embed(["green tea"]))[0].tolist()
+    made = await bench.caller.create(content="unrelated", embedding={"model": "hashing", "values": values})
+    assert ids(await bench.search(query="green tea", mode="semantic")) == [made["id"]]
+    for embedding, pointer in (
+        ({"model": "hashing", "values": [0, 0]}, "/embedding/values"),
+        ({"model": "hashing", "values": [1, 2]}, "/embedding/values"),
+        ({"model": "else", "values": values}, "/embedding/model"),
+        ({"model": "hashing", "values": ["x"]}, "/embedding/values/0"),
+    ):
+        answer = await bench.caller.call("POST", json={"content": "x", "embedding": embedding})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid-memory")
+        assert [one["pointer"] for one in answer.json()["errors"]] == [pointer]

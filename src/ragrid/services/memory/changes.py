@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from ragrid.services.memory.model import Memory, MemoryInput
+from ragrid.services.memory.vectors import GivenVector
 
 #: `supersede`: another memory took its place. `expire` and `purge` erase the contents, also those in the history.
 Op = Literal["create", "update", "restore", "supersede", "delete", "expire", "purge"]
@@ -162,6 +163,8 @@ class Version(msgspec.Struct, frozen=True):
     size_delta: int
     #: What a memory with the same contents has too; see `fingerprint_of`.
     fingerprint: bytes | None = None
+    #: The vector that the caller brought for this very text.
+    embedding: GivenVector | None = None
 
     @property
     def is_made(self) -> bool:

@@ -166,6 +166,9 @@ def _contents(
     if current is not None and live is None and is_expired(current, change.at_us):
         first = (expired(current, change.id, seq=seq, at_us=change.at_us),)
     given = _given(ground, change, current)
+    fault = None if given.embedding is None else ground.vector_fault(given.embedding)
+    if fault is not None:
+        raise InvalidMemoryError([fault])
     marked = _marked(ground, change, given, live)
     if marked and marked[-1] not in given.supersedes:
         given = msgspec.structs.replace(given, supersedes=(*given.supersedes, marked[-1]))

@@ -8,6 +8,8 @@ import msgspec
 from ragrid.services.memory.changes import Change, Create, Scope, Stored, Version, is_visible
 from ragrid.services.memory.namespaces import Room
 from ragrid.services.memory.protocol.memories import Written
+from ragrid.services.memory.validate import Fault
+from ragrid.services.memory.vectors import GivenVector
 
 
 class Remembered(msgspec.Struct, frozen=True):
@@ -48,6 +50,10 @@ class Ground(Protocol):
 
     def room(self, scope: Scope) -> Room:
         """Return the settings of a namespace and what is in it."""
+        ...
+
+    def vector_fault(self, given: GivenVector) -> Fault | None:
+        """Return why the store cannot keep a vector that a caller brought; None when it can."""
         ...
 
     def remembered(self, scope: Scope, actor: str, key: str, now_us: int) -> Remembered | None:
@@ -103,6 +109,10 @@ class Overlay:
     def room(self, scope: Scope) -> Room:
         """See Ground."""
         return self._rooms.get(scope) or self._below.room(scope)
+
+    def vector_fault(self, given: GivenVector) -> Fault | None:
+        """See Ground."""
+        return self._below.vector_fault(given)
 
     def remembered(self, scope: Scope, actor: str, key: str, now_us: int) -> Remembered | None:
         """See Ground."""

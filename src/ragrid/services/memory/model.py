@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from ragrid.services.memory.vectors import GivenVector
+
 CONTENT_BYTES = 32 * 1024
 DATA_BYTES = 64 * 1024
 DATA_DEPTH = 32
@@ -43,7 +45,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class MemoryInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that a caller may set. `ttl_seconds` is a way to write `expires_at` and is never stored."""
+    """Everything that a caller may set. `ttl_seconds` is a way to write `expires_at`; `embedding` is for searches.
+
+    Neither is a member of the document.
+    """
 
     content: str = ""
     type: Type = "semantic"
@@ -61,6 +66,7 @@ class MemoryInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     pinned: bool = False
     expires_at: Moment | None = None
     ttl_seconds: Annotated[int, Meta(ge=1, le=TTL_S)] | None = None
+    embedding: GivenVector | None = None
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):

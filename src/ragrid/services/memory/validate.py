@@ -102,6 +102,8 @@ def checked(given: MemoryInput, *, now_us: int | None) -> MemoryInput:
     if len(set(given.tags)) != len(given.tags):
         faults.append(("/tags", "wanted each tag once"))
     faults += _time_faults(given, now_us)
+    if given.embedding is not None and not any(given.embedding.values):
+        faults.append(("/embedding/values", "wanted a direction: a member that is not 0"))
     if faults:
         raise InvalidMemoryError(faults)
     return given

@@ -1,9 +1,13 @@
 """Vectors that callers bring: what a caller embedded needs no embedder here."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
+import numpy as np
 from msgspec import Meta
+
+from ragrid.inference.embedder import FloatArray, normalise
 
 #: Members of a vector at most: the largest models in use have 4,096.
 DIMENSION_LIMIT = 4096
@@ -18,3 +22,27 @@ class GivenVector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     values: Annotated[
         tuple[Annotated[float, Meta(ge=-_MEMBER, le=_MEMBER)], ...], Meta(min_length=1, max_length=DIMENSION_LIMIT)
     ]
+
+    @property
+    def direction(self) -> FloatArray:
+        """The vector with length 1."""
+        row: FloatArray = normalise(np.array([self.values], np.float32))[0]
+        return row
+
+
+def fault_of_vector(given: GivenVector, models: Mapping[str, int | None]) -> tuple[str, str] | None:
+    """Return JSON pointer and fault of a vector that fits none of the models in use, by name with their dimensions.
+
+    Without any model in use, the vector's own becomes it. Pure.
+    """
+    if not models:
+        return None
+    if given.model not in models:
+        wanted = " or ".join(repr(name) for name in sorted(models))
+        return "/embedding/model", f"got {given.model!r}, wanted {wanted}, which searches use"
+    dimension = models[given.model]
+    if dimension is None:
+        return "/embedding/model", f"the embedder of {given.model!r} has not answered yet; try again"
+    if len(given.values) != dimension:
+        return "/embedding/values", f"got {len(given.values)} members, wanted {dimension}"
+    return None

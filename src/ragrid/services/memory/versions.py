@@ -72,7 +72,8 @@ def rendered(
         updated_by=change.actor,
     )
     op: Op = "restore" if isinstance(change, Restore) else ("create" if live is None else "update")
-    return _written(op, memory, live, place, at_us=change.at_us, actor=change.actor)
+    version = _written(op, memory, live, place, at_us=change.at_us, actor=change.actor)
+    return version if given.embedding is None else msgspec.structs.replace(version, embedding=given.embedding)
 
 
 def superseded(change: Create | Replace | Patch | Restore, live: Stored, *, seq: int) -> Version:

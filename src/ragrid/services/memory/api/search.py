@@ -4,11 +4,9 @@ import time
 from typing import Annotated, Any
 
 import msgspec
-import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 from starlette.requests import Request
 
-from ragrid.inference.embedder import normalise
 from ragrid.services.memory.api.answers import Answer
 from ragrid.services.memory.api.headers import require_media_type
 from ragrid.services.memory.api.operation import (
@@ -117,10 +115,11 @@ def _question(wanted: SearchRequest) -> Question:
     if wanted.vector is None and not words_of(wanted.query):
         errors = [{"pointer": "/query", "detail": "wanted at least one letter or digit"}]
         raise Problem(422, "invalid-body", "/query: holds no word to look for", errors=errors)
+    given = wanted.vector
     return Question(
         text=wanted.query,
         mode=wanted.mode,
-        vector=None if wanted.vector is None else _vector(wanted.vector),
+        vector=None if given is None else QueryVector(given.model, given.direction),
         wanted=filter_from(wanted.filter, "/filter"),
         limit=wanted.k,
         ranking=Ranking(
@@ -130,7 +129,3 @@ def _question(wanted: SearchRequest) -> Question:
             include_superseded=wanted.include_superseded,
         ),
     )
-
-
-def _vector(given: GivenVector) -> QueryVector:
-    return QueryVector(given.model, normalise(np.array([given.values], np.float32))[0])

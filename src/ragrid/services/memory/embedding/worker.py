@@ -110,6 +110,7 @@ class EmbeddingWorker:
         models = await self._store.models()
         active = None if models.active is None else models.active.name
         self.active = active if active in self._embedders else None
+        await self._probe([one.name for one in (models.active, models.filling) if one and one.dimension is None])
         names = [one.name for one in (models.active, models.filling) if one is not None and one.name in self._embedders]
         worked = [await self._serve(name) for name in names]
         if models.filling is not None:
@@ -123,6 +124,12 @@ class EmbeddingWorker:
         """Release the embedders."""
         for embedder in self._embedders.values():
             await embedder.close()
+
+    async def _probe(self, names: Sequence[str]) -> None:
+        """Let the store learn the dimension of a model, and load the model before the first question comes."""
+        for name in names:
+            if name in self._embedders and not self._is_paused(name):
+                await self._embed(name, [Due(0, b"", self._now_us(), 0, "dimension")])
 
     async def _serve(self, name: str) -> bool:
         """Fill in what `name` lacks, then embed one batch."""

@@ -55,15 +55,28 @@ class EmbeddingTables:
             return
         text = embedding_text(version.memory)
         self.texts[position] = (scope, text)
+        brought = version.embedding
+        if brought is not None and not self.in_use:
+            self.states[brought.model], self.dimensions[brought.model] = "given", len(brought.values)
         for name, state in self.states.items():
             key = (position, name)
+            if brought is not None and brought.model == name:
+                self.outbox.pop(key, None)
+                self.vectors[key] = Vector(digest_of(text), brought.direction.astype(STORED).astype(np.float32))
+                continue
             held = self.vectors.get(key)
-            if state not in {"active", "filling"} or (held is not None and held.digest == digest_of(text)):
+            if held is not None and held.digest == digest_of(text):
                 continue
             self.vectors.pop(key, None)
             self.outbox.pop(key, None)
-            if text:
+            if text and state in {"active", "filling"}:
                 self.outbox[key] = Waiting(scope, digest_of(text), text, version.at_us, version.at_us)
+
+    @property
+    def in_use(self) -> dict[str, int | None]:
+        """The dimensions of the models in use, by name."""
+        used = ("active", "given", "filling")
+        return {name: self.dimensions.get(name) for name, state in self.states.items() if state in used}
 
     def of(self, name: str) -> list[tuple[tuple[int, str], Waiting]]:
         """Return what waits for a model, the oldest first."""

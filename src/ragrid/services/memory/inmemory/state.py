@@ -10,6 +10,8 @@ from ragrid.services.memory.inmemory.embeddings import EmbeddingTables
 from ragrid.services.memory.model import Memory
 from ragrid.services.memory.namespaces import EMPTY, Room
 from ragrid.services.memory.protocol.memories import Event, Filter
+from ragrid.services.memory.validate import Fault
+from ragrid.services.memory.vectors import GivenVector, fault_of_vector
 
 Key = tuple[Scope, str]
 
@@ -81,6 +83,10 @@ class State:
     def room(self, scope: Scope) -> Room:
         """See Ground."""
         return self.rooms.get(scope, EMPTY)
+
+    def vector_fault(self, given: GivenVector) -> Fault | None:
+        """See Ground."""
+        return fault_of_vector(given, self.embeddings.in_use)
 
     def remembered(self, scope: Scope, actor: str, key: str, now_us: int) -> Remembered | None:
         """See Ground."""

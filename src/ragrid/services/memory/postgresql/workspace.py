@@ -17,6 +17,8 @@ from ragrid.services.memory.model import fingerprint_of
 from ragrid.services.memory.namespaces import EMPTY, Room
 from ragrid.services.memory.postgresql.lexemes import Lexemes
 from ragrid.services.memory.protocol.memories import IDEMPOTENCY_US
+from ragrid.services.memory.validate import Fault
+from ragrid.services.memory.vectors import GivenVector
 
 #: Namespace and id: what a memory is called within its tenant.
 Key = tuple[str, str]
@@ -174,6 +176,10 @@ class Workspace:
             and held.stored.superseded_by is None
         ]
         return max(seen)[1] if seen else None
+
+    def vector_fault(self, given: GivenVector) -> Fault | None:
+        """See Ground."""
+        return "/embedding", f"this store keeps no vectors yet, {given.model!r} or other; leave it out"
 
     def room(self, scope: Scope) -> Room:
         """See Ground."""

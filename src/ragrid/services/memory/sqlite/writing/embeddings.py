@@ -9,6 +9,7 @@ from ragrid.services.memory.embedding.models import dimension_of, states_of
 from ragrid.services.memory.embedding.text import digest_of, embedding_text
 from ragrid.services.memory.protocol.embeddings import Embedded, Refused
 from ragrid.services.memory.sqlite.transaction import Transaction
+from ragrid.services.memory.vectors import GivenVector
 
 _MODELS = "SELECT number FROM embedding_model WHERE state IN ('active', 'filling')"
 _MODEL = "SELECT number, dimension FROM embedding_model WHERE name = ?"
@@ -39,12 +40,21 @@ def note_version(transaction: Transaction, namespace: int, version: Version) -> 
         transaction.run("DELETE FROM memory_vector WHERE position = ?", (position,))
         transaction.run("DELETE FROM embedding_outbox WHERE position = ?", (position,))
         return
+    given = version.embedding
+    brought = None if given is None else _model_brought(transaction, given)
     models = _wanted(transaction)
-    if not models:
+    if not models and brought is None:
+        if not version.is_made:
+            _forget_other_texts(transaction, version.position, digest_of(embedding_text(version.memory)))
         return
     text = embedding_text(version.memory)
     digest = digest_of(text)
+    if given is not None and brought is not None:
+        transaction.run(_KEEP, (brought, namespace, position, digest, pack(given.direction)))
+        transaction.run(_LEAVE, (position, brought))
     for model in models:
+        if model == brought:
+            continue
         if not version.is_made:
             if _has_vector(transaction, position, model, digest):
                 continue
@@ -137,6 +147,24 @@ def drop_vectors(transaction: Transaction, *, limit: int) -> bool:
     if len(gone.fetchall()) < limit:
         transaction.run("DELETE FROM embedding_model WHERE number = ?", (number,))
     return True
+
+
+def _model_brought(transaction: Transaction, given: GivenVector) -> int | None:
+    """Return the model of a vector that a caller brought; the first one makes its model the one in use."""
+    rows = transaction.run(_MODEL, (given.model,)).fetchall()
+    if not rows:
+        if transaction.run("SELECT 1 FROM embedding_model WHERE state IN ('active', 'given')").fetchall():
+            return None
+        made = "INSERT INTO embedding_model (name, dimension, state) VALUES (?, ?, 'given') RETURNING number"
+        rows = transaction.run(made, (given.model, len(given.values))).fetchall()
+        return int(rows[0][0])
+    number, dimension = rows[0]
+    return number if dimension == len(given.values) else None
+
+
+def _forget_other_texts(transaction: Transaction, position: int, digest: bytes) -> None:
+    """Drop the vectors of a text that a memory has no longer."""
+    transaction.run("DELETE FROM memory_vector WHERE position = ? AND digest <> ?", (position, digest))
 
 
 def _wanted(transaction: Transaction) -> tuple[int, ...]:

@@ -4,7 +4,10 @@ from ragrid.services.memory.changes import Scope, Stored
 from ragrid.services.memory.ground import Remembered
 from ragrid.services.memory.namespaces import EMPTY, Room
 from ragrid.services.memory.sqlite.transaction import Transaction
+from ragrid.services.memory.sqlite.vectors import MODELS
 from ragrid.services.memory.sqlite.writing.versions import current_of
+from ragrid.services.memory.validate import Fault
+from ragrid.services.memory.vectors import GivenVector, fault_of_vector
 
 _DOCUMENT = "SELECT doc FROM memory_event WHERE namespace = ? AND id = ? AND version = ?"
 _TWIN = """
@@ -46,6 +49,11 @@ class SqliteGround:
         """See Ground."""
         namespace = self._transaction.namespace(scope)
         return EMPTY if namespace is None else self._transaction.room(namespace)
+
+    def vector_fault(self, given: GivenVector) -> Fault | None:
+        """See Ground."""
+        models = {name: dimension for name, dimension, _ in self._run(MODELS).fetchall()}
+        return fault_of_vector(given, models)
 
     def remembered(self, scope: Scope, actor: str, key: str, now_us: int) -> Remembered | None:
         """See Ground."""
