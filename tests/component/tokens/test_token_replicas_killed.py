@@ -98,7 +98,7 @@ def test_two_replicas_agree_whoever_is_killed(pair: list[TokenService]) -> None:
         victim.end(signal.SIGKILL)
         assert is_good(survivor.token("reader", audience="memory"), at=survivor)
         victim.start()
-    deadline_s = time.monotonic() + 60.0
+    deadline_s = time.monotonic() + 90.0
     while len(rotations(audit(pair[0]))) < 2:  # the kills may all have come before the first one was due
         assert time.monotonic() < deadline_s
         time.sleep(0.2)
@@ -113,7 +113,8 @@ def test_two_replicas_agree_whoever_is_killed(pair: list[TokenService]) -> None:
     assert len(signers) == len(set(signers)), "no two of them rotated at the same time"
     assert all(gap_s >= ROTATION_S for gap_s in gaps_s), gaps_s
     assert [line["id"] for line in lines] == sorted({line["id"] for line in lines})
-    assert pair[0].jwks() == pair[1].jwks()
+    while pair[0].jwks() != pair[1].jwks():  # a rotation may come just between the two questions
+        assert time.monotonic() < deadline_s
 
 
 def rotations(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
