@@ -264,6 +264,15 @@ _MEMORY = ServicePolicy(
             body_limit_bytes=_MEMORY_BODY_BYTES,
             read_timeout_s=30.0,
         ),
+        Route(
+            name="context",
+            methods=("POST",),
+            path="/memory/v1/context",
+            permission="memory:read",
+            idempotent=True,
+            body_limit_bytes=_MEMORY_BODY_BYTES,
+            read_timeout_s=30.0,
+        ),
         # long poll and server-sent events; the service tells nginx itself not to buffer the latter
         _read("changes", "/memory/v1/changes", "memory:read", is_held=True),
         _read("changes_stream", "/memory/v1/changes/stream", "memory:read", is_held=True),

@@ -4,6 +4,7 @@ from starlette.routing import Route
 
 from ragrid.services.memory.api.batch import BatchApi
 from ragrid.services.memory.api.changes import ChangesApi
+from ragrid.services.memory.api.context import ContextApi
 from ragrid.services.memory.api.description import DescriptionApi
 from ragrid.services.memory.api.exchange import ExchangeApi
 from ragrid.services.memory.api.jobs import JobsApi
@@ -36,6 +37,7 @@ class MemoryApi:
             ChangesApi(parts),
             JobsApi(parts),
             ExchangeApi(parts),
+            ContextApi(parts),
         )
         served = tuple(one for each in resources for one in each.operations())
         self.operations: tuple[Operation, ...] = (*served, *DescriptionApi(self._base, served).operations())
