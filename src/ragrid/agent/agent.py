@@ -25,6 +25,7 @@ from ragrid.registry.protocol import Registry
 from ragrid.spec.settings import AgentSettings, WatchedInstance
 from ragrid.system.clock import Clock
 from ragrid.system.log_files import trim_all
+from ragrid.system.tls import client_context
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +174,13 @@ async def opened_probe(watched: WatchedInstance, clock: Clock) -> AsyncIterator[
 
 
 def _trust(watched: WatchedInstance) -> ssl.SSLContext | bool:
-    return ssl.create_default_context(cafile=watched.ca_file) if watched.ca_file else True
+    if watched.ca_file is None:
+        return True
+    if watched.certificate_file is None or watched.key_file is None:
+        return ssl.create_default_context(cafile=watched.ca_file)
+    return client_context(
+        authority_file=watched.ca_file, certificate_file=watched.certificate_file, key_file=watched.key_file
+    )
 
 
 def _model_of(watched: WatchedInstance) -> str:

@@ -47,7 +47,7 @@ def await_ready(site: Site, driver: LocalDriver, listener: Listener) -> None:
 
     Raises UnreachableError naming what is not, with the end of its log, once waiting longer makes no sense.
     """
-    prober = Prober(site.gateway_authority)
+    prober = Prober(site.gateway_authority, tls=site.client_tls)
     try:
         left = list(driver.parts)
         changed = time.monotonic()

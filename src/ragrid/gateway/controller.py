@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -31,9 +32,10 @@ from ragrid.gateway.state import GatewayState, dump_state, keys_from_jwks, parse
 from ragrid.registry.confirm import ConfirmedView, look_again_in_s, observe, unreachable
 from ragrid.registry.open import open_registry
 from ragrid.registry.protocol import Instance, Registry, Snapshot
-from ragrid.spec.settings import ControllerSettings, Listen
+from ragrid.spec.settings import ClientTls, ControllerSettings, Listen
 from ragrid.system.clock import Clock, SystemClock
 from ragrid.system.files import PRIVATE, write_if_changed
+from ragrid.system.tls import client_context
 from ragrid.web.server import run_service
 
 logger = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ class Controller:
         self._registry = registry
         self._clock = clock
         self._admin = AdminSocket(settings.admin_socket)
-        self._http = httpx.AsyncClient(timeout=KEYS_TIMEOUT_S, trust_env=False)
+        self._http = httpx.AsyncClient(verify=_trust(settings.jwks_tls), timeout=KEYS_TIMEOUT_S, trust_env=False)
         self._changed = asyncio.Event()
         self._policy_seen: tuple[int, int] | None = None
         self._unusable: frozenset[str] = frozenset()
@@ -246,6 +248,15 @@ class _PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the driver renders for us."""
 
     roles: dict[str, tuple[str, ...]]
+
+
+def _trust(tls: ClientTls | msgspec.UnsetType) -> ssl.SSLContext | bool:
+    """Return how the token service is spoken to, when it wants a certificate."""
+    if isinstance(tls, msgspec.UnsetType):
+        return True
+    return client_context(
+        authority_file=tls.authority_file, certificate_file=tls.certificate_file, key_file=tls.key_file
+    )
 
 
 def instances_of(state: GatewayState) -> tuple[Instance, ...]:

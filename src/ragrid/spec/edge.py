@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from ragrid.spec import kinds
 from ragrid.spec.section import Section
@@ -54,6 +54,11 @@ class Gateway(Section):
         default=None, description="Address that moves to another host when the one that has it dies."
     )
     tls: Tls = Field(default_factory=Tls, description="Where its certificate comes from.")
+    mutual_tls: StrictBool = Field(
+        default=False,
+        description="Whether memory, rag and tokens speak TLS on their private ports and answer only who has a "
+        "certificate of the grid's own authority: the gateway and what watches over them.",
+    )
     admin_closes_after: kinds.Duration = Field(
         default=Duration.parse("1m"),
         description="Administration through the gateway closes when its controller, which knows what was revoked, "

@@ -186,6 +186,7 @@ class ControllerSettings(_Settings, frozen=True, kw_only=True):
 
     registry: RegistryAddress
     jwks_url: str
+    jwks_tls: ClientTls | msgspec.UnsetType = msgspec.UNSET
     admin_socket: Path
     state_file: Path
     jwks_file: Path
@@ -238,6 +239,8 @@ class WatchedInstance(_Settings, frozen=True, kw_only=True):
     register: bool = True
     scheme: Literal["http", "https"] = "http"
     ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
     check: Check
     restart: RestartRules | None = None
 

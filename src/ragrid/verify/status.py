@@ -56,7 +56,7 @@ class GridStatus:
 
 def examine(site: Site, driver: LocalDriver) -> GridStatus:
     """Return the present status of the grid of `site`; asks all parts at once, each for 2 s at most."""
-    prober = Prober(site.gateway_authority)
+    prober = Prober(site.gateway_authority, tls=site.client_tls)
     try:
         with ThreadPoolExecutor(max_workers=len(driver.parts)) as pool:
             healths = dict(zip((part.name for part in driver.parts), pool.map(prober.ask, driver.parts), strict=True))

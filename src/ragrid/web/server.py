@@ -4,6 +4,7 @@ import argparse
 import errno
 import logging
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from ragrid.errors import RagridError
-from ragrid.spec.settings import Listen, S, load_settings
+from ragrid.spec.settings import Listen, ListenTls, S, load_settings
 from ragrid.system.logs import configure_logging
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,8 @@ BACKLOG = 2048
 def serve(application: ASGIApp, listen: Listen, *, name: str) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is under way.
 
-    Raises RagridError when the address is taken, or when the application's lifespan does not start.
+    Raises RagridError when the address is taken, when a certificate cannot be read, or when the application's lifespan
+    does not start.
     """
     listener = _bind(listen)
     config = uvicorn.Config(
@@ -46,6 +48,8 @@ def serve(application: ASGIApp, listen: Listen, *, name: str) -> None:
         timeout_graceful_shutdown=GRACE_S,
         backlog=BACKLOG,
     )
+    config.load()
+    config.ssl = mutual_tls(listen.tls) if isinstance(listen.tls, ListenTls) else None
     server = uvicorn.Server(config)
     logger.info("listening", extra={"address": f"{listen.host}:{listen.port}", "service": name})
     with listener:
@@ -68,6 +72,42 @@ def run_service(name: str, kind: type[S], build: Callable[[S], tuple[ASGIApp, Li
         sys.stderr.flush()
         return error.exit_code
     return 0
+
+
+def mutual_tls(files: ListenTls) -> ssl.SSLContext:
+    """Return what a service shakes hands with: callers must show a certificate. A renewed one of its own is taken up.
+
+    Raises RagridError when a file cannot be read.
+    """
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.verify_mode = ssl.CERT_REQUIRED
+    seen = _take_up(context, files, None)
+
+    def look_again(_connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        nonlocal seen
+        try:
+            seen = _take_up(context, files, seen)
+        except RagridError as error:  # the certificate in hand is still good; the next connection tries again
+            logger.warning("a new certificate cannot be used", extra={"reason": str(error)})
+
+    # asked at each handshake, which is rare: the gateway keeps its connections
+    context.sni_callback = look_again
+    try:
+        context.load_verify_locations(files.client_authority_file)
+    except (OSError, ssl.SSLError) as error:
+        raise RagridError(f"{files.client_authority_file}: {error}; run `ragrid up` to make it again") from error
+    return context
+
+
+def _take_up(context: ssl.SSLContext, files: ListenTls, seen: int | None) -> int:
+    """Load the certificate when its file is another one than `seen`; return which it is."""
+    try:
+        changed_ns = files.certificate_file.stat().st_mtime_ns
+        if changed_ns != seen:
+            context.load_cert_chain(files.certificate_file, files.key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise RagridError(f"{files.certificate_file}: {error}; run `ragrid up` to make it again") from error
+    return changed_ns
 
 
 def _bind(listen: Listen) -> socket.socket:

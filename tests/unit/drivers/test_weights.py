@@ -1,6 +1,8 @@
 """What the grid says of weights and slow start arrives where requests are spread."""
 
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from ragrid.drivers.local.layout import Layout
 from ragrid.drivers.local.parts_gateway import gateway_config
@@ -20,16 +22,8 @@ services:
   memory: {on: [sark, clu], store: postgresql, weights: {sark: 1, clu: 1000}}
   rag: {on: [sark, clu], weights: {sark: 2, clu: 4}}
 """
-PROGRAM = Path("/opt/program")
-PROGRAMS = Programs(
-    python=PROGRAM,
-    nginx=PROGRAM,
-    etcd=PROGRAM,
-    consul=PROGRAM,
-    prometheus=PROGRAM,
-    node_exporter=PROGRAM,
-    postgresql=PROGRAM,
-)
+PATHS: dict[str, Any] = {one.name: Path("/opt") / one.name for one in fields(Programs) if one.name != "versions"}
+PROGRAMS = Programs(**PATHS)
 
 
 def site(host: str) -> Site:

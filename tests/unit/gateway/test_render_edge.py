@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ragrid.gateway.config import EdgeService, GatewayConfig, Limits, Tls
+from ragrid.gateway.config import EdgeService, GatewayConfig, Limits, MutualTls, Tls
 from ragrid.gateway.render import render_nginx
 from ragrid.gateway.routes import POLICY
 
@@ -101,3 +101,15 @@ def test_answers_are_read_only_where_callers_have_a_quota_of_tokens() -> None:
     assert text.count("body_filter_by_lua_block") == 1
     free = dataclasses.replace(CONFIG, services=(EdgeService(name="vllm"),))
     assert "body_filter_by_lua_block" not in render_nginx(free)["nginx.conf"].decode()
+
+
+def test_in_mutual_tls_only_our_own_services_are_spoken_to() -> None:
+    files = {name: Path(f"/srv/grid/secrets/{name}") for name in ("certificate_file", "key_file", "authority_file")}
+    mutual = dataclasses.replace(CONFIG, mutual_tls=MutualTls(**files, server_name="service.example"))
+    rendered = render_nginx(mutual)
+    text, table = rendered["nginx.conf"].decode(), json.loads(rendered["policy.json"])
+    ways = dict(re.findall(r"location \^~ (\S+) \{.*?proxy_pass (\w+)://instances", text, re.DOTALL))
+    assert ways == {"/api/v2": "http", "/memory/v1": "https", "/mcp": "https", "/v1": "http"}
+    assert "proxy_ssl_verify on;" in text
+    assert [name for name, one in table["services"].items() if one.get("mutual_tls")] == ["memory"]
+    assert "proxy_ssl" not in render_nginx(CONFIG)["nginx.conf"].decode()

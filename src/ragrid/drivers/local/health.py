@@ -10,6 +10,7 @@ import httpx
 
 from ragrid.drivers.local.part import Part
 from ragrid.drivers.local.parts_gateway import routed_services
+from ragrid.spec.settings import ClientTls
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,10 @@ class Health:
 
 
 class Prober:
-    """Asks parts over HTTP; https parts are verified against the grid's own authority."""
+    """Asks parts over HTTP. https parts are verified against `authority`, and those that want a certificate get one."""
 
-    def __init__(self, authority: Path, *, timeout_s: float = 2.0) -> None:
-        context = ssl.create_default_context(cafile=str(authority)) if authority.exists() else False
-        self._client = httpx.Client(verify=context, timeout=timeout_s, trust_env=False)
+    def __init__(self, authority: Path, *, tls: ClientTls | None, timeout_s: float = 2.0) -> None:
+        self._client = httpx.Client(verify=_trust(authority, tls), timeout=timeout_s, trust_env=False)
 
     def ask(self, part: Part) -> Health:
         """Return the health of `part`."""
@@ -51,6 +51,18 @@ class Prober:
     def close(self) -> None:
         """Let connections go."""
         self._client.close()
+
+
+def _trust(authority: Path, tls: ClientTls | None) -> ssl.SSLContext | bool:
+    authorities = [file for file in (authority, tls.authority_file if tls else None) if file and file.exists()]
+    if not authorities:
+        return False
+    context = ssl.create_default_context(cafile=str(authorities[0]))
+    for file in authorities[1:]:
+        context.load_verify_locations(file)
+    if tls and tls.certificate_file.exists():
+        context.load_cert_chain(tls.certificate_file, tls.key_file)
+    return context
 
 
 def _told(response: httpx.Response) -> Mapping[str, Any]:

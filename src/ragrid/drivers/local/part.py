@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ragrid.spec.settings import ClientTls
+
 
 @dataclass(frozen=True, slots=True)
 class Port:
@@ -32,6 +34,8 @@ class Scrape:
     path: str = "/metrics"
     #: The file that holds the bearer token which the page asks for.
     token_file: Path | None = None
+    #: What to show to a service that speaks mutual TLS.
+    tls: ClientTls | None = None
 
 
 @dataclass(frozen=True, slots=True)

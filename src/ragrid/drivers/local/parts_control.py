@@ -2,6 +2,8 @@
 
 import json
 
+import msgspec
+
 from ragrid.drivers.local.part import Part, Probe, Scrape
 from ragrid.drivers.local.parts_services import python_part_command
 from ragrid.drivers.local.site import SEEDED_CLIENTS, Site
@@ -21,7 +23,7 @@ def tokens_part(site: Site) -> Part:
     """Return the token service."""
     auth = site.grid.auth
     settings = TokensSettings(
-        listen=Listen(host=site.address, port=auth.port),
+        listen=Listen(host=site.address, port=auth.port, tls=site.service_tls),
         issuer=site.grid.public_url,
         audiences=site.audiences,
         data_directory=site.layout.data / "tokens",
@@ -43,8 +45,8 @@ def tokens_part(site: Site) -> Part:
         version=site.version,
         command=python_part_command(site, "ragrid.services.tokens", "etc/tokens.json"),
         ports=(site.port("auth.port", auth.port),),
-        probe=Probe(f"http://{site.address}:{auth.port}/readyz"),
-        scrape=Scrape(site.address, auth.port),
+        probe=Probe(f"{site.own_address(site.address, auth.port)}/readyz"),
+        scrape=Scrape(site.address, auth.port, tls=site.client_tls),
         files={"etc/tokens.json": dump_settings(settings)},
         priority=20,
     )
@@ -53,10 +55,11 @@ def tokens_part(site: Site) -> Part:
 def controller_part(site: Site) -> Part:
     """Return the process that feeds the gateway from the registry and the token service."""
     port = site.grid.gateway.controller_port
-    tokens = f"http://{site.grid.address_of(site.grid.auth.on[0])}:{site.grid.auth.port}"
+    tokens = site.own_address(site.grid.address_of(site.grid.auth.on[0]), site.grid.auth.port)
     settings = ControllerSettings(
         registry=site.registry(),
         jwks_url=f"{tokens}/.well-known/jwks.json",
+        jwks_tls=site.client_tls or msgspec.UNSET,
         admin_socket=site.layout.run / "gateway-admin.sock",
         state_file=site.layout.data / "gateway" / "state.json",
         jwks_file=site.jwks_file,

@@ -5,10 +5,11 @@ from importlib import resources
 from pathlib import Path
 
 from ragrid.drivers.local.part import Part, Port, Probe, Reload, Scrape
-from ragrid.drivers.local.site import Site
-from ragrid.gateway.config import EdgeService, GatewayConfig, Limits, Tls
+from ragrid.drivers.local.site import SERVICE_NAME, Site
+from ragrid.gateway.config import EdgeService, GatewayConfig, Limits, MutualTls, Tls
 from ragrid.gateway.render import render_nginx
 from ragrid.spec import services as declared
+from ragrid.spec.settings import ClientTls
 
 _INSTANCE_UP = re.compile(r'^gateway_instance_up\{service="([^"]+)",[^}]*\} 1$', re.MULTILINE)
 
@@ -39,10 +40,14 @@ def gateway_part(site: Site) -> Part:
             check=(str(site.programs.nginx), "-t", "-c", "nginx.conf", "-e", "stderr", "-p"),
             page=f"http://{_host(site.address)}:{gateway.metrics_port}/metrics",
             metric="gateway_config_loaded_timestamp_seconds",
-            watched=(config.tls.certificate_file, config.lua_directory) if config.tls else (config.lua_directory,),
+            watched=(*_certificates(config), config.lua_directory),
             outcome=config.reload_outcome,
         ),
     )
+
+
+def _certificates(config: GatewayConfig) -> tuple[Path, ...]:
+    return tuple(tls.certificate_file for tls in (config.tls, config.mutual_tls) if tls)
 
 
 def gateway_config(site: Site) -> GatewayConfig:
@@ -76,7 +81,19 @@ def gateway_config(site: Site) -> GatewayConfig:
         state_file=site.layout.data / "gateway" / "state.json",
         user="root" if site.as_root else None,
         state_age_limit_s=gateway.admin_closes_after.seconds,
+        mutual_tls=_mutual_tls(site.client_tls),
         services=(*services, EdgeService(name="tokens")),
+    )
+
+
+def _mutual_tls(tls: ClientTls | None) -> MutualTls | None:
+    if tls is None:
+        return None
+    return MutualTls(
+        certificate_file=tls.certificate_file,
+        key_file=tls.key_file,
+        authority_file=tls.authority_file,
+        server_name=SERVICE_NAME,
     )
 
 

@@ -59,7 +59,7 @@ def _chromadb(site: Site, service: Chromadb) -> Part:
 
 def _memory(site: Site, service: Memory) -> Part:
     settings = MemorySettings(
-        listen=Listen(host=site.address, port=service.port),
+        listen=Listen(host=site.address, port=service.port, tls=site.service_tls),
         trust=site.trust("memory"),
         data_directory=site.layout.data / "memory",
         store=service.store,
@@ -76,7 +76,7 @@ def _memory(site: Site, service: Memory) -> Part:
 
 def _rag(site: Site, service: Rag) -> Part:
     settings = RagSettings(
-        listen=Listen(host=site.address, port=service.port),
+        listen=Listen(host=site.address, port=service.port, tls=site.service_tls),
         trust=site.trust("rag"),
         data_directory=site.layout.data / "rag",
         gateway_url=site.grid.public_url,
@@ -96,8 +96,8 @@ def _own(site: Site, name: str, module: str, port: int, settings: bytes) -> Part
         version=site.version,
         command=python_part_command(site, module, file),
         ports=(site.port(f"services.{name}.port", port),),
-        probe=Probe(f"http://{site.address}:{port}/readyz"),
-        scrape=Scrape(site.address, port),
+        probe=Probe(f"{site.own_address(site.address, port)}/readyz"),
+        scrape=Scrape(site.address, port, tls=site.client_tls),
         files={file: settings},
         priority=30,
     )

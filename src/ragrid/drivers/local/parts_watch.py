@@ -26,6 +26,10 @@ _RESTARTED = {
 }
 
 
+#: Those that may want a certificate of who looks at them.
+_OWN = frozenset(("memory", "rag", "tokens"))
+
+
 def agent_part(site: Site, supervisor_command: tuple[str, ...]) -> Part:
     """Return this host's agent."""
     port = site.grid.agent.port
@@ -79,7 +83,12 @@ def watched_instances(site: Site) -> Iterator[WatchedInstance]:
 
 
 def _watched(site: Site, service: str, port: int, version: str, check: Check) -> WatchedInstance:
+    tls = site.client_tls if service in _OWN else None
     return WatchedInstance(
+        scheme="https" if tls else "http",
+        ca_file=tls.authority_file if tls else None,
+        certificate_file=tls.certificate_file if tls else None,
+        key_file=tls.key_file if tls else None,
         service=service,
         instance_id=f"{service}-{site.host}",
         host=site.address,
@@ -132,11 +141,16 @@ def prometheus_part(site: Site, targets: Sequence[ScrapeTarget]) -> Part:
 
 def scrape_target(site: Site, part: Part) -> ScrapeTarget:
     """Return how Prometheus reads the metrics of `part`."""
+    tls = part.scrape.tls
     return ScrapeTarget(
         part=part.name,
         host=part.scrape.host,
         port=part.scrape.port,
         path=part.scrape.path,
+        scheme="https" if tls else "http",
+        ca_file=tls.authority_file if tls else None,
+        certificate_file=tls.certificate_file if tls else None,
+        key_file=tls.key_file if tls else None,
         token_file=part.scrape.token_file,
         instance_id=f"{part.name}-{site.host}",
         speaks_for_others=part.name == "agent",

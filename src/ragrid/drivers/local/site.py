@@ -5,12 +5,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from ragrid.drivers.local.layout import Layout
 from ragrid.drivers.local.part import Port
 from ragrid.drivers.local.secrets import SecretStore
 from ragrid.identity.roles import BUILTIN_ROLES
 from ragrid.spec.models import Grid
-from ragrid.spec.settings import RegistryAddress, TokenTrust
+from ragrid.spec.settings import ClientTls, ListenTls, RegistryAddress, TokenTrust
 
 #: Clients that exist from the start: three for people and scripts, and one for each service role.
 SEEDED_CLIENTS = tuple(BUILTIN_ROLES)
@@ -34,6 +36,13 @@ class Programs:
     def version(self, name: str) -> str:
         """Return the version of `name`, or "unknown"."""
         return dict(self.versions).get(name, "unknown")
+
+
+#: The name that each of our own services proves to have, whatever its address is, in mutual TLS.
+SERVICE_NAME = "service.ragrid.internal"
+#: Names in the secret store: what our own services show, and what who may speak to them shows.
+SERVICE_CERTIFICATE = "service"
+CLIENT_CERTIFICATE = "service-client"
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,32 @@ class Site:
         """Where the local embedding model lies."""
         named = self.grid.services.rag.embedder.directory if self.grid.services.rag else None
         return named or self.layout.data / "models" / "all-MiniLM-L6-v2"
+
+    @property
+    def service_tls(self) -> ListenTls | msgspec.UnsetType:
+        """What our own services listen with: certificates on both sides, when the grid wants them."""
+        if not self.grid.gateway.mutual_tls:
+            return msgspec.UNSET
+        return ListenTls(
+            certificate_file=self.secrets.certificate(SERVICE_CERTIFICATE),
+            key_file=self.secrets.key(SERVICE_CERTIFICATE),
+            client_authority_file=self.secrets.authority_certificate,
+        )
+
+    @property
+    def client_tls(self) -> ClientTls | None:
+        """What the grid's parts show to our own services."""
+        if not self.grid.gateway.mutual_tls:
+            return None
+        return ClientTls(
+            certificate_file=self.secrets.certificate(CLIENT_CERTIFICATE),
+            key_file=self.secrets.key(CLIENT_CERTIFICATE),
+            authority_file=self.secrets.authority_certificate,
+        )
+
+    def own_address(self, host: str, port: int) -> str:
+        """Return where one of our own services answers."""
+        return f"{'https' if self.grid.gateway.mutual_tls else 'http'}://{host}:{port}"
 
     @property
     def jwks_file(self) -> Path:
