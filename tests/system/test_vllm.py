@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 import openai
@@ -15,8 +16,10 @@ from support.vllm_server import ENVIRONMENT, EXECUTABLE, EXTRA_ARGS, MODEL, requ
 
 pytestmark = pytest.mark.vllm
 
-#: Enough tokens that a held-back stream would be seen: about two seconds of generation.
-LONG = 400
+#: Enough tokens that a held-back stream would be seen: seconds of generation.
+LONG = 900
+#: vLLM's counter of generated tokens.
+GENERATED = "vllm:generation_tokens_total"
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +32,7 @@ def vllm_grid() -> Iterator[RunningGrid]:
         "max_model_len": 1024,
         "extra_args": list(EXTRA_ARGS),
         "environment": dict(ENVIRONMENT),
+        "limits": {"tokens_per_minute": 1_000_000_000},  # nobody is refused, and everything is counted
     }
     rag = {"embedder": {"kind": "hashing"}, "generator": {"kind": "vllm"}}
     document = grid_document(name="vllm", services={"vllm": vllm, "rag": rag})
@@ -46,9 +50,14 @@ def authority(vllm_grid: RunningGrid, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def running_requests(grid: RunningGrid) -> float:
-    """Return how many requests vLLM itself is working on, asked at its private port."""
+    """Return how many requests vLLM itself is working on."""
+    return own_figure(grid, "vllm:num_requests_running")
+
+
+def own_figure(grid: RunningGrid, name: str) -> float:
+    """Return a metric of vLLM's own, asked at its private port."""
     page = httpx.get(f"http://127.0.0.1:{grid.document['services']['vllm']['port']}/metrics", trust_env=False).text
-    lines = [line for line in page.splitlines() if line.startswith("vllm:num_requests_running")]
+    lines = [line for line in page.splitlines() if line.startswith((f"{name} ", f"{name}{{"))]
     assert lines, page[:500]
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
@@ -67,12 +76,15 @@ def test_the_official_client_lists_models_and_completes(vllm_grid: RunningGrid) 
 
 def test_a_stream_arrives_token_by_token_while_the_model_still_generates(vllm_grid: RunningGrid) -> None:
     client = official_client(vllm_grid)
+    before = own_figure(vllm_grid, GENERATED)
     stream = client.completions.create(
         model="tiny", prompt="The license", max_tokens=LONG, temperature=0, stream=True, extra_body={"ignore_eos": True}
     )
     events = iter(stream)
     next(events)
-    assert running_requests(vllm_grid) == 1, "the first token came only after the last was generated"
+    # Its gauge of running requests may lag behind the first token; the counter grows with each.
+    generated = own_figure(vllm_grid, GENERATED) - before
+    assert generated < LONG / 2, f"{generated:.0f} of {LONG} tokens were generated when the first one came"
     assert sum(1 for _ in events) > LONG / 2
 
 
@@ -112,6 +124,46 @@ def test_what_vllm_opens_beside_its_port_is_private_to_this_machine(vllm_grid: R
     sockets = [one for one in listening_sockets() if ours.get(one.pid or 0) == "vllm"]
     assert vllm_grid.document["services"]["vllm"]["port"] in {one.port for one in sockets}
     assert {one.host for one in sockets} == {"127.0.0.1"}
+
+
+def test_what_the_gateway_adds_to_the_first_byte_is_measured(
+    vllm_grid: RunningGrid, record_property: Callable[[str, object], None]
+) -> None:
+    found = vllm_grid.json("bench", "llm", "--pairs", "5")
+    record_property("bench llm", str(found))
+    assert found["pairs"] == 5
+    assert found["first_byte_direct_ms"] > 0
+    assert found["first_byte_gateway_ms"] > 0
+
+
+def test_tokens_are_counted_as_vllm_reports_them(vllm_grid: RunningGrid) -> None:
+    """The whole of it: asked for 8 tokens, streamed with and without usage, and not streamed."""
+
+    def counted(how: str) -> int:
+        page = httpx.get(f"http://127.0.0.1:{vllm_grid.document['gateway']['metrics_port']}/metrics", trust_env=False)
+        sample = f'gateway_model_tokens_total{{service="vllm",counted="{how}"}} '
+        return sum(int(line.removeprefix(sample)) for line in page.text.splitlines() if line.startswith(sample))
+
+    client = official_client(vllm_grid)
+
+    def ask(**options: Any) -> Any:
+        extra = {"ignore_eos": True}
+        return client.completions.create(
+            model="tiny", prompt="The license", max_tokens=8, temperature=0, extra_body=extra, **options
+        )
+
+    before = counted("reported")
+    usage = ask().usage
+    assert usage is not None
+    eventually(lambda: counted("reported") == before + usage.total_tokens, "an answer's usage is counted")
+    last = list(ask(stream=True, stream_options={"include_usage": True}))[-1]
+    assert last.usage.total_tokens == usage.total_tokens
+    eventually(lambda: counted("reported") == before + 2 * usage.total_tokens, "a stream's usage is counted")
+    estimated = counted("estimated")
+    events = len(list(ask(stream=True)))
+    eventually(lambda: counted("estimated") > estimated, "a stream without usage is estimated")
+    assert counted("estimated") - estimated >= events
+    assert counted("reported") == before + 2 * usage.total_tokens
 
 
 def test_an_answer_is_generated_and_cited(vllm_grid: RunningGrid) -> None:

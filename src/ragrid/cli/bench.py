@@ -15,6 +15,7 @@ from ragrid.errors import SpecError
 from ragrid.verify.bench_ask import RagTarget, bench_ask
 from ragrid.verify.bench_edge import bench_edge
 from ragrid.verify.bench_failover import bench_failover
+from ragrid.verify.bench_llm import ModelTarget, bench_llm
 from ragrid.verify.bench_memory import Target, bench_memory
 
 
@@ -56,6 +57,11 @@ def memory(rounds: int, seconds: int, state: Path | None, as_json: bool) -> None
     service = site.grid.services.memory
     if service is None:
         raise SpecError([f"{site.layout.grid_file}: services.memory: got none, wanted one to measure"])
+    if site.grid.gateway.mutual_tls:
+        where = f"{site.layout.grid_file}: gateway.mutual_tls"
+        raise SpecError(
+            [f"{where}: got true, wanted false; the load generator has no certificate for the service alone"]
+        )
     token = _token(site)
     result = bench_memory(
         direct=Target(f"http://{site.address}:{service.port}", token),
@@ -78,6 +84,21 @@ def ask(chunks: int, questions: int, state: Path | None, as_json: bool) -> None:
     site = site_of_state(state)
     target = RagTarget(gateway_url=site.grid.public_url, token=lambda: _token(site), ca_file=site.gateway_authority)
     _report(bench_ask(target, chunks=chunks, questions=questions, say=say), as_json=as_json)
+
+
+@command.command(epilog="\b\nExamples:\n  ragrid bench llm\n  ragrid bench llm --pairs 500 --json")
+@click.option("--pairs", default=200, show_default=True, type=click.IntRange(1, 10_000), help="Of streamed requests.")
+@state_option
+@json_option
+def llm(pairs: int, state: Path | None, as_json: bool) -> None:
+    """Time the first byte of streamed completions, from the model directly and through the gateway, in turns."""
+    site = site_of_state(state)
+    service = site.grid.services.vllm
+    if service is None or service.served_model is None:
+        raise SpecError([f"{site.layout.grid_file}: services.vllm: got no model with a name, wanted one to ask"])
+    direct = ModelTarget(f"http://{site.grid.address_of(service.head)}:{service.port}")
+    gateway = ModelTarget(site.grid.public_url, _token(site), site.gateway_authority)
+    _report(bench_llm(direct, gateway, model=service.served_model, pairs=pairs), as_json=as_json)
 
 
 def _token(site: Site) -> str:
