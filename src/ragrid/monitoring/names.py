@@ -19,6 +19,9 @@ GATEWAY_RELOADED = "gateway_config_last_reload_successful"
 HTTP_REQUESTS = "ragrid_http_requests_total"
 HTTP_DURATION = "ragrid_http_request_duration_seconds"
 
+#: Exported by services that verify tokens from files (memory, rag): seconds since revocations were last confirmed.
+REVOCATIONS_AGE = "ragrid_revocations_age_seconds"
+
 #: Exported by the agent. Labels: part, instance; the registry's has none.
 INSTANCE_UP = "ragrid_instance_up"
 REGISTRY_UP = "ragrid_registry_up"
@@ -48,6 +51,7 @@ GATEWAY = (
     "gateway_timers_running",
 )
 SERVICES = (HTTP_REQUESTS, HTTP_DURATION)
+VERIFIERS = (REVOCATIONS_AGE,)
 AGENT = (INSTANCE_UP, REGISTRY_UP, PART_GIVEN_UP, "ragrid_instance_registered", "ragrid_check_failures_total")
 
 #: Of node_exporter 1.5 (Debian 12), read from its /metrics.
@@ -64,4 +68,4 @@ GPU = ("DCGM_FI_DEV_GPU_UTIL",)
 VLLM = ("vllm:num_requests_waiting",)
 
 #: Everything that a rule may ask for. `up` is Prometheus's own.
-KNOWN = frozenset((*GATEWAY, *SERVICES, *AGENT, *NODE, *GPU, *VLLM, SCRAPE_COVERAGE, "up"))
+KNOWN = frozenset((*GATEWAY, *SERVICES, *VERIFIERS, *AGENT, *NODE, *GPU, *VLLM, SCRAPE_COVERAGE, "up"))

@@ -32,6 +32,7 @@ def _part_groups(settings: RuleSettings, expected: Mapping[str, int]) -> list[di
         _registry_away(),
         _coverage(),
         _state_too_old(settings.thresholds),
+        _revocations_too_old(settings.thresholds),
         _configuration_refused(),
     )
     # Divided by what should be there, so that a part which nobody scrapes lowers it as one that is down does.
@@ -135,6 +136,17 @@ def _state_too_old(limits: Thresholds) -> Alert:
             "It goes on with the last good state; new endpoints, keys and revocations do not reach it."
             " A value of -1 s means: not since nginx started."
         ),
+    )
+
+
+def _revocations_too_old(limits: Thresholds) -> Alert:
+    return Alert(
+        name="RevocationsTooOld",
+        expression=f"{names.REVOCATIONS_AGE} > {number(limits.state_age_s)}",
+        severity="ticket",
+        hold="1m",
+        summary="{{ $labels.part }} at {{ $labels.instance }} knows revocations as of {{ $value | humanizeDuration }} ago",
+        description="A token that is revoked now stays good there. The token service, or the controller, is away.",
     )
 
 

@@ -100,6 +100,12 @@ CASES = (
     case("state just fresh", gauge("gateway_state_age_seconds", 60)),
     case("no state since the start", gauge("gateway_state_age_seconds", -1), "GatewayStateTooOld"),
     case("state too old", gauge("gateway_state_age_seconds", 61), "GatewayStateTooOld"),
+    case("revocations just fresh", gauge('ragrid_revocations_age_seconds{part="memory",instance="m1"}', 60)),
+    case(
+        "revocations too old",
+        {**gauge('ragrid_revocations_age_seconds{part="memory",instance="m1"}', 61)},
+        "RevocationsTooOld",
+    ),
     case("processors below", cpu(0.21)),
     case("processors above", cpu(0.19), "HostCpuHigh"),
     case(

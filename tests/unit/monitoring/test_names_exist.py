@@ -6,6 +6,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, generate_latest
 
 from ragrid.agent.metrics import AgentMetrics
+from ragrid.identity.open import REVOCATIONS_AGE
 from ragrid.monitoring import names
 from ragrid.web.metrics import RequestMetrics
 
@@ -30,6 +31,12 @@ def test_the_gateway_exports_what_is_asked_of_it() -> None:
 
 def test_the_agent_exports_what_is_asked_of_it() -> None:
     assert missing(names.AGENT, families(AgentMetrics().registry)) == set()
+
+
+def test_verifiers_export_what_is_asked_of_them() -> None:
+    registry = CollectorRegistry()
+    registry.register(REVOCATIONS_AGE)
+    assert missing(names.VERIFIERS, families(registry)) == set()
 
 
 def test_services_export_what_is_asked_of_them() -> None:
