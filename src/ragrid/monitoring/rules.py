@@ -145,7 +145,7 @@ def _revocations_too_old(limits: Thresholds) -> Alert:
         expression=f"{names.REVOCATIONS_AGE} > {number(limits.state_age_s)}",
         severity="ticket",
         hold="1m",
-        summary="{{ $labels.part }} at {{ $labels.instance }} knows revocations as of {{ $value | humanizeDuration }} ago",
+        summary="{{ $labels.part }} at {{ $labels.instance }} knows revocations of {{ $value | humanizeDuration }} ago",
         description="A token that is revoked now stays good there. The token service, or the controller, is away.",
     )
 
