@@ -129,6 +129,15 @@ def test_security_and_readme_name_the_test_of_each_promise() -> None:
         assert len({match[0] for match in TEST.finditer((ROOT / name).read_text())}) >= 8
 
 
+def test_each_promise_of_security_names_its_test() -> None:
+    """Every row of its tables of promises; `test_every_test_that_is_named_exists` sees to the names."""
+    _, _, promises = (ROOT / "docs/security.md").read_text().partition("## Promises")
+    rows = [line for line in promises.partition("\n## ")[0].splitlines() if line.startswith("| ")]
+    rows = [row for row in rows if row != "| promise | test |"]
+    assert len(rows) >= 40
+    assert [row for row in rows if not any(match["file"] for match in TEST.finditer(row))] == []
+
+
 @pytest.mark.parametrize("wrong", ["$ ragrid stauts", "ragrid status --jsn", "`ragrid token isue`", "ragrid up -x"])
 def test_a_wrong_command_would_be_found(wrong: str) -> None:
     assert len(list(wrong_commands(wrong))) == 1
