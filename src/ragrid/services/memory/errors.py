@@ -33,6 +33,10 @@ class NoSessionError(RagridError):
     """There is no such session for this tenant and namespace."""
 
 
+class NoNamespaceError(RagridError):
+    """This tenant has no such namespace."""
+
+
 class VersionError(ConflictError):
     """A precondition failed; `current_version` is what is stored now (None: nothing is)."""
 

@@ -5,7 +5,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from ragrid.services.memory.changes import OnDuplicate
+from ragrid.services.memory.changes import ANY, Condition, OnDuplicate, Scope
+from ragrid.services.memory.errors import VersionError
 from ragrid.services.memory.model import TTL_S
 
 Amount = Annotated[int, Meta(ge=1, le=2**53)]
@@ -34,3 +35,37 @@ class Room(msgspec.Struct, frozen=True):
 DEFAULTS = NamespaceSettings()
 #: A namespace that nothing was written to.
 EMPTY = Room(DEFAULTS, 0, 0)
+
+
+class Namespace(msgspec.Struct, frozen=True):
+    """A namespace as it stands; `position` is its place among those of its tenant, in the order of their making."""
+
+    name: str
+    position: int
+    room: Room
+    version: int
+    created_us: int
+    updated_us: int | None = None
+    updated_by: str | None = None
+
+
+class PutNamespace(msgspec.Struct, frozen=True):
+    """Make a namespace, or replace the settings of one."""
+
+    scope: Scope
+    actor: str
+    at_us: int
+    settings: NamespaceSettings
+    condition: Condition = ANY
+
+
+def check_version(current: Namespace | None, condition: Condition) -> None:
+    """Raise VersionError unless `condition` holds of the settings of a namespace."""
+    version = None if current is None else current.version
+    if condition.must_be_absent and version is not None:
+        raise VersionError(f"the namespace exists (version {version}), wanted none", version)
+    if condition.must_exist and version is None:
+        raise VersionError("there is no such namespace, wanted any version", None)
+    if condition.versions is not None and version not in condition.versions:
+        wanted = " or ".join(str(one) for one in sorted(condition.versions)) or "no version at all"
+        raise VersionError(f"the namespace is at version {version}, wanted {wanted}; read it again", version)

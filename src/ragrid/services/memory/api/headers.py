@@ -20,9 +20,13 @@ def namespace_of(request: Request) -> str:
     name = _single(request, b"memory-namespace")
     if name is None:
         return DEFAULT_NAMESPACE
+    return valid_namespace(name, "header Memory-Namespace")
+
+
+def valid_namespace(name: str, where: str) -> str:
+    """Return `name` when it can be that of a namespace. Raises a 400 Problem that says `where` it stood."""
     if not _NAMESPACE.fullmatch(name):
-        detail = "header Memory-Namespace: wanted 1 to 64 characters of A-Z a-z 0-9 . _ ~ -"
-        raise Problem(400, "invalid-namespace", detail)
+        raise Problem(400, "invalid-namespace", f"{where}: wanted 1 to 64 characters of A-Z a-z 0-9 . _ ~ -")
     return name
 
 

@@ -9,6 +9,7 @@ from ragrid.services.memory.api.description import DescriptionApi
 from ragrid.services.memory.api.exchange import ExchangeApi
 from ragrid.services.memory.api.jobs import JobsApi
 from ragrid.services.memory.api.memories import MemoriesApi
+from ragrid.services.memory.api.namespaces import NamespacesApi
 from ragrid.services.memory.api.operation import Operation, routes_of
 from ragrid.services.memory.api.parts import Parts
 from ragrid.services.memory.api.restore import RestoreApi
@@ -31,6 +32,7 @@ class MemoryApi:
         resources = (
             MemoriesApi(parts),
             SearchApi(parts),
+            NamespacesApi(parts),
             RestoreApi(parts),
             BatchApi(parts),
             SessionsApi(parts),

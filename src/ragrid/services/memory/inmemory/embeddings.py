@@ -78,6 +78,13 @@ class EmbeddingTables:
         used = ("active", "given", "filling")
         return {name: self.dimensions.get(name) for name, state in self.states.items() if state in used}
 
+    def drop(self, scope: Scope) -> None:
+        """Forget all that belongs to a namespace."""
+        gone = {position for position, (owner, _) in self.texts.items() if owner == scope}
+        self.texts = {position: one for position, one in self.texts.items() if position not in gone}
+        self.outbox = {key: one for key, one in self.outbox.items() if key[0] not in gone}
+        self.vectors = {key: one for key, one in self.vectors.items() if key[0] not in gone}
+
     def of(self, name: str) -> list[tuple[tuple[int, str], Waiting]]:
         """Return what waits for a model, the oldest first."""
         lines = [(key, line) for key, line in self.outbox.items() if key[1] == name]

@@ -47,6 +47,13 @@ class InMemorySessions(State):
         self._sessions: dict[tuple[Scope, str], Session] = {}
         self._appends: dict[tuple[str, str, str], _Request] = {}
 
+    def drop_namespace(self, scope: Scope) -> None:
+        """See State."""
+        super().drop_namespace(scope)
+        gone = {id(one) for key, one in self._sessions.items() if key[0] == scope}
+        self._appends = {name: one for name, one in self._appends.items() if id(one.session) not in gone}
+        self._sessions = {key: one for key, one in self._sessions.items() if key[0] != scope}
+
     async def append(self, append: Append) -> Appended:
         """See Sessions."""
         replay = self._replayed(append)
@@ -54,6 +61,7 @@ class InMemorySessions(State):
             return replay
         session = self._sessions.get((append.scope, append.session_id), Session())
         messages = decide_append(session.last_index, append)
+        self.make_namespace(append.scope, append.at_us)
         self._sessions[append.scope, append.session_id] = session
         session.is_live = True
         session.last_index = messages[-1].index
@@ -88,6 +96,7 @@ class InMemorySessions(State):
         is_new = not is_state_visible(session.state, put.at_us)
         session.state = decide_state(session.state, put)
         session.is_live = True
+        self.make_namespace(put.scope, put.at_us)
         self._sessions[put.scope, put.session_id] = session
         doc = rendered_state(session.state, put.scope, put.session_id)
         return ReadState(session.state.version, doc, is_new)

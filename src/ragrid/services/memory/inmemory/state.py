@@ -8,7 +8,7 @@ from ragrid.services.memory.filters.evaluate import meets
 from ragrid.services.memory.ground import Remembered, room_after
 from ragrid.services.memory.inmemory.embeddings import EmbeddingTables
 from ragrid.services.memory.model import Memory
-from ragrid.services.memory.namespaces import EMPTY, Room
+from ragrid.services.memory.namespaces import EMPTY, Namespace, Room
 from ragrid.services.memory.protocol.memories import Event, Filter
 from ragrid.services.memory.validate import Fault
 from ragrid.services.memory.vectors import GivenVector, fault_of_vector
@@ -39,7 +39,8 @@ class State:
         self.rows: dict[Key, Row] = {}
         self.events: dict[Key, list[Event]] = {}
         self.requests: dict[tuple[str, str, str], Request] = {}
-        self.rooms: dict[Scope, Room] = {}
+        self.spaces: dict[Scope, Namespace] = {}
+        self._spaces_made = 0
         self.embeddings = EmbeddingTables()
         self.seq = 0
         self.waiting = Watches()
@@ -48,7 +49,8 @@ class State:
         """Make `version` the current one and add it to the history."""
         key = (scope, version.id)
         self.seq = version.seq
-        self.rooms[scope] = room_after(self.room(scope), [version])
+        space = self.make_namespace(scope, version.at_us)
+        self.spaces[scope] = msgspec.structs.replace(space, room=room_after(space.room, [version]))
         events = self.events.setdefault(key, [])
         if version.is_erasing:
             events[:] = [msgspec.structs.replace(event, doc=None) for event in events]
@@ -57,6 +59,22 @@ class State:
         self.rows[key] = Row(version.stored, version.memory, version.fingerprint)
         self.embeddings.note(scope, version)
         self.waiting.changed((scope,))
+
+    def make_namespace(self, scope: Scope, at_us: int) -> Namespace:
+        """Return a namespace, which the first write into it makes."""
+        known = self.spaces.get(scope)
+        if known is None:
+            self._spaces_made += 1
+            known = self.spaces[scope] = Namespace(scope.namespace, self._spaces_made, EMPTY, 1, at_us)
+        return known
+
+    def drop_namespace(self, scope: Scope) -> None:
+        """Forget a namespace and all that is in it."""
+        del self.spaces[scope]
+        self.embeddings.drop(scope)
+        self.rows = {key: row for key, row in self.rows.items() if key[0] != scope}
+        self.events = {key: events for key, events in self.events.items() if key[0] != scope}
+        self.requests = {name: one for name, one in self.requests.items() if one.scope != scope}
 
     def stored(self, scope: Scope, memory_id: str) -> Stored | None:
         """See Ground."""
@@ -82,7 +100,8 @@ class State:
 
     def room(self, scope: Scope) -> Room:
         """See Ground."""
-        return self.rooms.get(scope, EMPTY)
+        space = self.spaces.get(scope)
+        return EMPTY if space is None else space.room
 
     def vector_fault(self, given: GivenVector) -> Fault | None:
         """See Ground."""

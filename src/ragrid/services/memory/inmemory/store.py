@@ -5,6 +5,7 @@ from ragrid.services.memory.inmemory.embeddings import InMemoryEmbeddings
 from ragrid.services.memory.inmemory.exchange import InMemoryExchange
 from ragrid.services.memory.inmemory.feed import InMemoryFeed
 from ragrid.services.memory.inmemory.jobs import InMemoryJobs
+from ragrid.services.memory.inmemory.namespaces import InMemoryNamespaces
 from ragrid.services.memory.inmemory.search import InMemorySearch
 from ragrid.services.memory.inmemory.sessions import InMemorySessions
 from ragrid.services.memory.inmemory.upkeep import InMemoryUpkeep
@@ -12,6 +13,7 @@ from ragrid.services.memory.inmemory.upkeep import InMemoryUpkeep
 
 class InMemoryStore(
     InMemoryBatches,
+    InMemoryNamespaces,
     InMemoryEmbeddings,
     InMemoryExchange,
     InMemoryFeed,

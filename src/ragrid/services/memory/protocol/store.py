@@ -7,6 +7,7 @@ from ragrid.services.memory.protocol.exchange import Exchange
 from ragrid.services.memory.protocol.feed import Feed
 from ragrid.services.memory.protocol.jobs import Jobs
 from ragrid.services.memory.protocol.memories import Memories
+from ragrid.services.memory.protocol.namespaces import Namespaces
 from ragrid.services.memory.protocol.search import Search
 from ragrid.services.memory.protocol.sessions import Sessions
 from ragrid.services.memory.protocol.upkeep import Upkeep
@@ -14,6 +15,7 @@ from ragrid.services.memory.protocol.upkeep import Upkeep
 
 class MemoryStore(
     Memories,
+    Namespaces,
     Batches,
     Exchange,
     Feed,

@@ -36,20 +36,31 @@ class Connections:
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="memory-reader")
         self._thread_local = threading.local()
         self.numbers: dict[Scope, int] = {}
+        self._numbers_lock = threading.Lock()
+        self._forgotten = 0
 
     def number(self, reader: apsw.Connection, scope: Scope) -> int | None:
         """Return the number of a namespace; None before the first write into it."""
         known = self.numbers.get(scope)
         if known is not None:
             return known
+        forgotten = self._forgotten
         rows = fetch(reader, NAMESPACE, (scope.tenant, scope.namespace))
         if not rows:
             return None
-        if len(self.numbers) >= NAMESPACES_KEPT:
-            self.numbers.clear()
         number: int = rows[0][0]
-        self.numbers[scope] = number
+        with self._numbers_lock:
+            if len(self.numbers) >= NAMESPACES_KEPT:
+                self.numbers.clear()
+            if forgotten == self._forgotten:  # else it may have been deleted since it was read
+                self.numbers[scope] = number
         return number
+
+    def forget_number(self, scope: Scope) -> None:
+        """Read the number of a namespace anew from now on: what it stood for was deleted."""
+        with self._numbers_lock:
+            self._forgotten += 1
+            self.numbers.pop(scope, None)
 
     async def rows(self, scope: Scope, statement: Callable[[int], Statement]) -> Sequence[Any]:
         """Run one statement about a namespace on a reader thread; no rows before the first write into it."""

@@ -3,10 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
+from ragrid.services.memory.changes import Scope
+from ragrid.services.memory.namespaces import Namespace, NamespaceSettings, Room
 from ragrid.services.memory.protocol.memories import Filter
 from ragrid.services.memory.sqlite.transaction import scope_word
 from ragrid.services.memory.sqlite.where import where
 from ragrid.services.memory.words import match_expression
+
+_decode_settings = msgspec.json.Decoder(NamespaceSettings).decode
 
 Statement = tuple[str, tuple[Any, ...]]
 
@@ -76,6 +82,29 @@ def past_statement(namespace: int, memory_id: str, *, version: int | None, as_of
         WHERE namespace = ? AND id = ? AND {condition} ORDER BY seq DESC LIMIT 1
     """  # noqa: S608 - only our own words
     return sql, (namespace, memory_id, value)
+
+
+_NAMESPACE = "SELECT name, id, settings, rows, size_bytes, version, created_us, updated_us, updated_by FROM namespace"
+USAGE = """
+SELECT count(*), coalesce(sum(rows), 0), coalesce(sum(size_bytes), 0) FROM namespace WHERE tenant = ? AND is_gone = 0
+"""
+
+
+def namespace_statement(scope: Scope) -> Statement:
+    """Return the statement for the row of one namespace; `namespace_of` reads it."""
+    return f"{_NAMESPACE} WHERE tenant = ? AND name = ?", (scope.tenant, scope.namespace)
+
+
+def namespaces_statement(tenant: str, *, limit: int, before: int | None) -> Statement:
+    """Return the statement for the namespaces of a tenant, newest first; `namespace_of` reads each row."""
+    sql = f"{_NAMESPACE} WHERE tenant = ? AND is_gone = 0 AND id < ? ORDER BY id DESC LIMIT ?"
+    return sql, (tenant, before if before is not None else 2**62, limit)
+
+
+def namespace_of(row: Sequence[Any]) -> Namespace:
+    """Return the namespace in a row."""
+    name, number, settings, rows, size_bytes, *life = row
+    return Namespace(name, number, Room(_decode_settings(settings or b"{}"), rows, size_bytes), *life)
 
 
 def conditions_of(

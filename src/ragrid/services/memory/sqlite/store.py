@@ -12,6 +12,7 @@ from ragrid.services.memory.sqlite.feed import SqliteFeed
 from ragrid.services.memory.sqlite.files import FILE_NAME, open_writer, prepare
 from ragrid.services.memory.sqlite.jobs import SqliteJobs
 from ragrid.services.memory.sqlite.memories import SqliteMemories
+from ragrid.services.memory.sqlite.namespaces import SqliteNamespaces
 from ragrid.services.memory.sqlite.search import SqliteSearch
 from ragrid.services.memory.sqlite.sessions import SqliteSessions
 from ragrid.services.memory.sqlite.upkeep import SqliteUpkeep
@@ -26,6 +27,7 @@ VECTOR_CACHE_BYTES = 512 * 1024 * 1024
 
 class SqliteStore(
     SqliteMemories,
+    SqliteNamespaces,
     SqliteBatches,
     SqliteEmbeddings,
     SqliteExchange,

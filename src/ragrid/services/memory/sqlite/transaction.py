@@ -156,6 +156,18 @@ class Transaction:
         self._changed_rooms.add(number)
         self.rows += rows
 
+    def put_settings(self, number: int, settings: NamespaceSettings) -> None:
+        """Let the changes that follow see new settings; they are written by who calls this."""
+        before = self.room(number)
+        self._rooms[number] = Room(settings, before.rows, before.size_bytes)
+
+    def drop_namespace(self, scope: Scope, number: int) -> None:
+        """Let nothing find a namespace by its name any more, and count nothing of it."""
+        room = self.room(number)
+        self.count(number, -room.rows, -room.size_bytes)
+        self._namespaces.pop(scope, None)
+        self._scopes.pop(number, None)
+
     def forget_namespaces(self) -> None:
         """Read numbers and settings of namespaces anew from now on."""
         self._namespaces.clear()

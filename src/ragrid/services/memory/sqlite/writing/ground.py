@@ -18,8 +18,8 @@ ORDER BY position DESC LIMIT 1
 """
 _REMEMBERED = """
 SELECT i.fingerprint, e.id, e.version, e.doc, i.is_new
-FROM idempotency AS i JOIN memory_event AS e ON e.seq = i.seq
-WHERE i.tenant = ? AND i.subject = ? AND i.key = ? AND i.expires_us > ?
+FROM idempotency AS i JOIN memory_event AS e ON e.seq = i.seq JOIN namespace AS n ON n.id = e.namespace
+WHERE n.is_gone = 0 AND i.tenant = ? AND i.subject = ? AND i.key = ? AND i.expires_us > ?
 """
 
 

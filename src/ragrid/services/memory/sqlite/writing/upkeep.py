@@ -1,11 +1,13 @@
 """What time does: expired memories end, and old idempotency keys are forgotten."""
 
 from ragrid.services.memory.sqlite.transaction import Transaction
+from ragrid.services.memory.sqlite.writing.namespaces import erase_gone
 from ragrid.services.memory.sqlite.writing.versions import STORED_COLUMNS, apply, stored_of
 from ragrid.services.memory.versions import expired
 
 _EXPIRED = f"""
-SELECT namespace, id, {STORED_COLUMNS} FROM memory WHERE expires_us <= ? ORDER BY expires_us LIMIT ?
+SELECT namespace, id, {STORED_COLUMNS} FROM memory
+WHERE expires_us <= ? AND namespace NOT IN (SELECT id FROM namespace WHERE is_gone = 1) ORDER BY expires_us LIMIT ?
 """  # noqa: S608 - our own words
 
 
@@ -18,4 +20,5 @@ def sweep(transaction: Transaction, now_us: int, limit: int) -> int:
     keys = "SELECT tenant, subject, key FROM idempotency WHERE expires_us <= ? LIMIT ?"
     for row in transaction.run(keys, (now_us, limit)).fetchall():
         transaction.run("DELETE FROM idempotency WHERE tenant = ? AND subject = ? AND key = ?", row)
+    erase_gone(transaction, limit)
     return len(ended)
