@@ -201,6 +201,28 @@ def test_the_metrics_are_the_servers_own(shared: Database) -> None:
     assert "postgresql_max_connections 50.0" in text
 
 
+def test_a_renewed_certificate_is_shown_without_a_restart(shared: Database) -> None:
+    server = shared.server()
+    stranger = make_authority("stranger", now_s=time.time())
+    kept = {name: (shared.folder / name).read_bytes() for name in ("server.crt", "server.key")}
+    leaf = make_leaf(stranger, "postgresql", ["127.0.0.1"], now_s=time.time())
+    for contents, is_shown in (({"server.crt": leaf.certificate, "server.key": leaf.key}, True), (kept, False)):
+        for name, content in contents.items():
+            (shared.folder / name).write_bytes(content)
+        deadline_s = time.monotonic() + 60.0
+        while is_foreign(shared) != is_shown:
+            assert time.monotonic() < deadline_s, shared.log
+            time.sleep(0.1)
+    assert shared.server() == server
+
+
+def is_foreign(database: Database) -> bool:
+    """Whether the server shows a certificate that is not of the grid's authority."""
+    psql = (str(postgresql_program("psql")), "-X", "-c", "SELECT 1", database.address())
+    said = subprocess.run(psql, capture_output=True, text=True, check=False, timeout=60).stderr
+    return "certificate verify failed" in said
+
+
 def test_what_was_committed_survives_every_end_and_nothing_is_left(shared: Database) -> None:
     ask(shared.address(), "CREATE TABLE kept (n int)", "INSERT INTO kept VALUES (1)")
     server = shared.server()

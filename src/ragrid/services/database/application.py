@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 NAME = "postgresql"
 #: Closing the database writes what lies in memory; cut short, the next start does more.
 STOP_GRACE_S = 20.0
+#: Between two looks at the certificate's files, seconds.
+CERTIFICATE_LOOK_S = 2.0
 #: Between two tries to reach a server that is starting, and may be recovering from a crash, seconds.
 _RETRY_S = 0.1
 
@@ -58,16 +60,15 @@ class Keeper:
     @contextlib.asynccontextmanager
     async def _lifespan(self, _application: Starlette) -> AsyncIterator[None]:
         self._cluster.start()
-        ended = asyncio.create_task(self._watch())
-        preparing = asyncio.create_task(self._prepare())
+        tasks = [asyncio.create_task(one) for one in (self._watch(), self._prepare(), self._follow_certificate())]
         try:
             yield
         finally:
-            for task in (ended, preparing):
+            for task in tasks:
                 task.cancel()
             await self._monitor.close()
             await asyncio.to_thread(self._cluster.stop, grace_s=STOP_GRACE_S)
-            await asyncio.gather(ended, preparing, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self) -> None:
         """End this process when the server ends; whoever supervises it starts both again."""
@@ -89,6 +90,15 @@ class Keeper:
                 logger.critical("accounts cannot be made", extra={"reason": str(error)})
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
+
+    async def _follow_certificate(self) -> None:
+        while True:
+            await asyncio.sleep(CERTIFICATE_LOOK_S)
+            try:
+                if await asyncio.to_thread(self._cluster.follow_certificate):
+                    logger.info("another certificate is shown")
+            except OSError as error:  # the one that is shown goes on; it is looked at again
+                logger.warning("the certificate cannot be read", extra={"reason": str(error)})
 
     async def _look(self) -> Seen:
         if not self._is_prepared:

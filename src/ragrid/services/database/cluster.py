@@ -19,6 +19,7 @@ from pathlib import Path
 from ragrid.errors import StateError
 from ragrid.services.database.configuration import CONFIGURATION, SUPERUSER, configuration_files
 from ragrid.spec.settings import DatabaseSettings
+from ragrid.system.files import write_atomic
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Cluster:
         self._settings = settings
         self._owner = server_owner()
         self._process: subprocess.Popen[bytes] | None = None
+        self._shown: dict[str, bytes] = {}
 
     @property
     def files(self) -> Path:
@@ -67,6 +69,10 @@ class Cluster:
     def administrators(self) -> tuple[str, ...]:
         """The users who may be superuser over the private socket."""
         return tuple(sorted({self._owner.name, pwd.getpwuid(os.geteuid()).pw_name}))
+
+    @property
+    def _configuration(self) -> Path:
+        return self._settings.run_directory.with_name(f"{self._settings.run_directory.name}-etc")
 
     def make(self) -> bool:
         """Make the files when there are none; return whether they were made.
@@ -144,21 +150,40 @@ class Cluster:
 
     def _configure(self) -> Path:
         """Write the configuration, which the server may read and not write; return its folder."""
-        folder = self._settings.run_directory.with_name(f"{self._settings.run_directory.name}-etc")
+        folder = self._configuration
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
+        self._show(folder, mode=0o750)
         texts = configuration_files(self._settings, administrators=self.administrators)
-        contents = {name: text.encode() for name, text in texts.items()}
-        contents["server.crt"] = self._settings.certificate_file.read_bytes()
-        contents["server.key"] = self._settings.key_file.read_bytes()
-        for name, content in contents.items():
-            (folder / name).touch(mode=0o600)
-            (folder / name).write_bytes(content)
-        if self._owner.is_other:
-            for path in (folder, *folder.iterdir()):
-                os.chown(path, -1, self._owner.gid)
-                path.chmod(0o750 if path == folder else 0o640)
+        self._shown = self._certificate()
+        for name, content in {**{name: text.encode() for name, text in texts.items()}, **self._shown}.items():
+            write_atomic(folder / name, content, mode=0o600)
+            self._show(folder / name, mode=0o640)
         return folder
+
+    def follow_certificate(self) -> bool:
+        """Have the server show a certificate that was renewed; return whether there was one."""
+        found = self._certificate()
+        if found == self._shown or self._process is None:
+            return False
+        for name, content in found.items():
+            write_atomic(self._configuration / name, content, mode=0o600)
+            self._show(self._configuration / name, mode=0o640)
+        self._shown = found
+        self._process.send_signal(signal.SIGHUP)
+        return True
+
+    def _certificate(self) -> dict[str, bytes]:
+        return {
+            "server.crt": self._settings.certificate_file.read_bytes(),
+            "server.key": self._settings.key_file.read_bytes(),
+        }
+
+    def _show(self, path: Path, *, mode: int) -> None:
+        """Let the server's user read what stays ours."""
+        if self._owner.is_other:
+            os.chown(path, -1, self._owner.gid)
+            path.chmod(mode)
 
     def _give(self, folder: Path) -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
