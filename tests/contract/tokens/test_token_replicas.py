@@ -147,9 +147,13 @@ def test_a_deleted_client_gets_no_token_from_any(replicas: list[Desk]) -> None:
     secret = first.issuer.clientele.create("app", tenant="team", roles=("reader",), by="root")
     app = second.issuer.authenticate(Credentials("app", secret))
     assert second.issuer.issue(PLAIN, app).access_token
+    issued = second.events().count("token-issued")
     first.issuer.clientele.delete("app", by="root")
     with pytest.raises(OAuthError):
+        second.issuer.issue(PLAIN, app)  # it had proved itself just before
+    with pytest.raises(OAuthError):
         second.issuer.authenticate(Credentials("app", secret))
+    assert second.events().count("token-issued") == issued
 
 
 def test_many_changes_of_all_leave_one_history(replicas: list[Desk]) -> None:

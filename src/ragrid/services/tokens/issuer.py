@@ -137,8 +137,10 @@ class Issuer:
         except OAuthError as error:
             self.refused(error.code, client_id=client.client_id)
             raise
-        issued, event = self.sign(grant, bearer_of_client(client))
         with self._store.change():
+            if self._store.client(client.client_id) != client:  # deleted or changed since it has proved itself
+                raise invalid_client()
+            issued, event = self.sign(grant, bearer_of_client(client))
             self._store.audit(event)
         return issued
 
