@@ -58,11 +58,13 @@ def build_application(
     name: str,
     lifespan: Lifespan | None = None,
     public: Collection[str] = PUBLIC_PATHS,
+    on_stop: Sequence[Callable[[], None]] = (),
 ) -> Starlette:
     """Return the application of the part `name`.
 
     `readiness` reads the real store (or raises) and returns what it saw; `public` are exact paths without a token,
-    to which /healthz, /readyz and /metrics are always added. Routes raise Problem for refusals; a RagridError becomes
+    to which /healthz, /readyz and /metrics are always added. `on_stop` is called when the server begins to stop: what
+    holds requests open ends them then. Routes raise Problem for refusals; a RagridError becomes
     500 or 503, anything else 500 with its traceback in the log and none in the answer.
     """
     metrics = RequestMetrics(name)
@@ -72,6 +74,7 @@ def build_application(
         Route("/metrics", _metrics(metrics)),
     ]
     application = _Application(routes=[*routes, *private], lifespan=lifespan)
+    application.on_stop = tuple(on_stop)
     application.router.redirect_slashes = False
     application.surround(Authenticated(application.router, verifier, PUBLIC_PATHS | set(public)), metrics)
     return application
@@ -79,6 +82,8 @@ def build_application(
 
 class _Application(Starlette):
     """Starlette with our two layers in the place of its own stack, so that errors become answers in one place only."""
+
+    on_stop: Sequence[Callable[[], None]] = ()
 
     def surround(self, inner: ASGIApp, metrics: RequestMetrics) -> None:
         self.middleware_stack = Observed(inner, metrics)

@@ -6,7 +6,7 @@ import logging
 import socket
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import uvicorn
@@ -50,12 +50,26 @@ def serve(application: ASGIApp, listen: Listen, *, name: str) -> None:
     )
     config.load()
     config.ssl = mutual_tls(listen.tls) if isinstance(listen.tls, ListenTls) else None
-    server = uvicorn.Server(config)
+    server = _Server(config, getattr(application, "on_stop", ()))
     logger.info("listening", extra={"address": f"{listen.host}:{listen.port}", "service": name})
     with listener:
         server.run(sockets=[listener])
     if not server.started:
         raise RagridError(f"{name}: did not start; the log above says why")
+
+
+class _Server(uvicorn.Server):
+    """Tells whoever holds requests open that the end has come; what is left is cut after GRACE_S."""
+
+    def __init__(self, config: uvicorn.Config, on_stop: Sequence[Callable[[], None]]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        for stop in self._on_stop:
+            stop()
+        await super().shutdown(sockets)
 
 
 def run_service(name: str, kind: type[S], build: Callable[[S], tuple[ASGIApp, Listen]]) -> int:

@@ -36,3 +36,4 @@ QUERY_EMBED_SECONDS = Histogram(
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
 VECTOR_CACHE_BYTES = Gauge("memory_vector_cache_bytes", "Memory that holds the vectors of namespaces searched last.")
+FEED_WAITING = Gauge("memory_feed_waiting", "Clients that wait for changes: long polls and streams.")

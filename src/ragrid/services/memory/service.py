@@ -13,7 +13,7 @@ from ragrid.identity.open import open_verifier
 from ragrid.identity.verify import TokenVerifier
 from ragrid.services.memory.api.routes import MemoryApi
 from ragrid.services.memory.embedding.meaning import Meaning, open_meaning
-from ragrid.services.memory.metrics import VECTOR_CACHE_BYTES, WRITE_QUEUE_DEPTH
+from ragrid.services.memory.metrics import FEED_WAITING, VECTOR_CACHE_BYTES, WRITE_QUEUE_DEPTH
 from ragrid.services.memory.protocol.store import MemoryStore
 from ragrid.services.memory.recall import Recall
 from ragrid.services.memory.sqlite.store import SqliteStore
@@ -61,6 +61,8 @@ def build_memory_application(
     api = MemoryApi(store, clock, prefix=prefix, recall=Recall(store, meaning))
     tools = ToolEndpoint(api.operations)
 
+    FEED_WAITING.set_function(lambda: len(store.watches))
+
     @contextlib.asynccontextmanager
     async def lifespan(_application: Starlette) -> AsyncIterator[None]:
         keeping = asyncio.create_task(_keep_house(store, clock))
@@ -84,7 +86,9 @@ def build_memory_application(
         return {"store": "ok", "memories": (await store.stats()).rows}
 
     routes = [*api.routes(), tools.route()]
-    return build_application(routes, verifier=verifier, readiness=readiness, name="memory", lifespan=lifespan)
+    return build_application(
+        routes, verifier=verifier, readiness=readiness, name="memory", lifespan=lifespan, on_stop=(store.watches.close,)
+    )
 
 
 async def _keep_house(store: MemoryStore, clock: Clock) -> None:

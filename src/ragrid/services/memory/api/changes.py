@@ -167,7 +167,12 @@ class ChangesApi:
                 watch.rearm()
                 found = await self._read(scope, since, limit)
                 left_s = ends_s - time.monotonic()
-                if found.events or left_s <= 0 or await _is_gone(request, watch, left_s):
+                if (
+                    found.events
+                    or left_s <= 0
+                    or self._store.watches.is_closed
+                    or await _is_gone(request, watch, left_s)
+                ):
                     return found
 
     async def _stream(self, request: Request) -> ASGIApp:
@@ -200,8 +205,8 @@ class ChangesApi:
                 if found.has_more:
                     continue
                 left_s = ends_s - time.monotonic()
-                if left_s <= 0:
-                    yield server_sent_end("time")
+                if left_s <= 0 or self._store.watches.is_closed:
+                    yield server_sent_end("time" if left_s <= 0 else "stopping")
                     return
                 if not await _is_woken(watch, min(left_s, self._heartbeat_s)) and left_s > self._heartbeat_s:
                     yield HEARTBEAT

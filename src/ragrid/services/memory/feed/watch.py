@@ -37,6 +37,12 @@ class Watches:
         self._limit = limit
         self._waiting: dict[Scope, set[Watch]] = {}
         self._count = 0
+        self._is_closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Nobody is to wait any more: the service stops."""
+        return self._is_closed
 
     def __len__(self) -> int:
         return self._count
@@ -66,8 +72,13 @@ class Watches:
             for one in self._waiting.get(scope, ()):
                 one.wake()
 
+    def close(self) -> None:
+        """Let nobody wait any more; those who do are woken."""
+        self._is_closed = True
+        self.wake_everybody()
+
     def wake_everybody(self) -> None:
-        """Wake all: something may have been missed, or the store is closing."""
+        """Wake all: something may have been missed."""
         for watches in self._waiting.values():
             for one in watches:
                 one.wake()
