@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import os
 import resource
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +14,8 @@ import psutil
 from support.memory_calls import Caller
 from support.memory_process import MemoryProcess
 
+#: How often the service is killed; RAGRID_KILLS=50 is the long proof.
+KILLS = int(os.environ.get("RAGRID_KILLS", "3"))
 #: With fewer acknowledged writes, a round of the kill test proves nothing.
 WRITES_A_ROUND = 200
 
@@ -21,7 +24,7 @@ async def test_what_was_answered_survives_kill_9(service: MemoryProcess, client:
     alice = service.caller(client)
     acknowledged: dict[str, dict[str, Any]] = {}
     numbers = itertools.count()
-    for _ in range(3):
+    for _ in range(KILLS):
         enough = asyncio.Semaphore(0)
         writers = [asyncio.create_task(_write(alice, acknowledged, numbers, enough)) for _ in range(16)]
         for _ in range(WRITES_A_ROUND):
