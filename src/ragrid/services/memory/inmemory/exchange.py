@@ -29,7 +29,9 @@ class InMemoryExchange(InMemorySessions):
 
     async def take(self, copies: Sequence[Copy], *, now_us: int, is_atomic: bool) -> tuple[Verdict, ...]:
         """See Exchange."""
-        before = copying.deepcopy((self.rows, self.events, self.rooms, self._sessions, self.seq)) if is_atomic else None
+        before = (
+            copying.deepcopy((self.rows, self.events, self.spaces, self._sessions, self.seq)) if is_atomic else None
+        )
         verdicts: list[Verdict] = []
         for one in copies:
             try:
@@ -37,7 +39,7 @@ class InMemoryExchange(InMemorySessions):
             except InvalidBodyError as error:
                 verdicts.append(Verdict(faults=error.faults))
         if before is not None and any(one.faults for one in verdicts):
-            self.rows, self.events, self.rooms, self._sessions, self.seq = before
+            self.rows, self.events, self.spaces, self._sessions, self.seq = before
         return tuple(verdicts)
 
     def _take(self, one: Copy, now_us: int) -> bool:
@@ -59,6 +61,7 @@ class InMemoryExchange(InMemorySessions):
                 session.state = one.state
         if is_new:
             session.is_live = True
+            self.make_namespace(one.scope, now_us)
             self._sessions[one.scope, one.session_id] = session
         return is_new
 
