@@ -200,7 +200,15 @@ def test_a_python_that_is_missing_or_old_is_installed_or_named(machine: Machine)
     assert "make PYTHON=/path/to/python3" in done.stderr
 
 
+def test_a_database_is_installed_for_who_asks_for_it(machine: Machine) -> None:
+    machine.has(without("postgresql", "wrk"))
+    assert machine.install("run").stderr == ""
+    done = machine.install("database")
+    assert "postgresql" in done.stderr
+    assert "wrk" not in done.stderr
+
+
 def test_a_wrong_argument_gets_the_usage(machine: Machine) -> None:
     done = machine.install("everything")
     assert (done.returncode, machine.calls) == (2, [])
-    assert "usage: scripts/install-packages [run|test], not 'everything'" in done.stderr
+    assert "usage: scripts/install-packages [run|database|test], not 'everything'" in done.stderr

@@ -93,7 +93,9 @@ def _postgres(grid: Grid) -> Path | None:
 
 
 def _elsewhere(grid: Grid, missing: Sequence[str]) -> str:
-    """Say how to name a registry that is installed where we do not look; Debian 12 has no Consul, for one."""
+    """Say how to get a PostgreSQL without its cluster, or how to name a registry that lies where we do not look."""
+    if "postgres" in missing:
+        return "; `scripts/install-packages database` installs PostgreSQL without Debian's own cluster, which would run"
     if grid.registry.kind not in missing:
         return ""
     return f"; looked for {grid.registry.executable!r}: write the path of another as registry.executable"
