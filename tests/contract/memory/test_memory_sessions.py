@@ -216,3 +216,16 @@ async def test_nothing_of_a_session_crosses_the_walls(store: MemoryStore) -> Non
     other = await say(store, "mine", scope=ELSEWHERE[0], key=key)
     assert (other.is_replay, other.last_index) == (False, 1)
     assert await told(store) == ["secret"]
+
+
+async def test_the_sessions_of_a_deleted_namespace_are_gone(store: MemoryStore) -> None:
+    await say(store, "secret", key=Idempotency("k", b"1"))
+    await put(store, {"secret": 1})
+    await store.delete_namespace(ACME)
+    assert await told(store) is None
+    assert await state(store) is None
+    while await store.sweep(now_us=NOW, limit=100):
+        pass
+    again = await say(store, "anew", key=Idempotency("k", b"1"))
+    assert (again.is_replay, again.last_index) == (False, 1)
+    assert await told(store) == ["anew"]
