@@ -29,9 +29,18 @@ async def test_settings_are_put_and_read(client: httpx.AsyncClient, headers: dic
     await alice.create()
     read = await client.get(f"{NAMESPACES}/default", headers=headers)
     assert read.json() == {
-        "name": "default", "default_ttl_seconds": 60, "quota_rows": 3, "quota_bytes": None, "on_duplicate": "keep",
-        "require_if_match": False, "memories": 1, "bytes": read.json()["bytes"], "version": 1,
-        "created_at": "2027-01-15T08:00:00Z", "updated_at": "2027-01-15T08:00:00Z", "updated_by": "root",
+        "name": "default",
+        "default_ttl_seconds": 60,
+        "quota_rows": 3,
+        "quota_bytes": None,
+        "on_duplicate": "keep",
+        "require_if_match": False,
+        "memories": 1,
+        "bytes": read.json()["bytes"],
+        "version": 1,
+        "created_at": "2027-01-15T08:00:00Z",
+        "updated_at": "2027-01-15T08:00:00Z",
+        "updated_by": "root",
     }
     changed = await client.put(f"{NAMESPACES}/default", json={}, headers={**headers, "if-match": '"1"'})
     assert (changed.status_code, changed.headers["etag"], changed.json()["quota_rows"]) == (200, '"2"', None)

@@ -7,6 +7,7 @@ from ragrid.services.memory.api.changes import ChangesApi
 from ragrid.services.memory.api.context import ContextApi
 from ragrid.services.memory.api.description import DescriptionApi
 from ragrid.services.memory.api.exchange import ExchangeApi
+from ragrid.services.memory.api.forget import ForgetApi
 from ragrid.services.memory.api.jobs import JobsApi
 from ragrid.services.memory.api.memories import MemoriesApi
 from ragrid.services.memory.api.namespaces import NamespacesApi
@@ -32,6 +33,7 @@ class MemoryApi:
         resources = (
             MemoriesApi(parts),
             SearchApi(parts),
+            ForgetApi(parts),
             NamespacesApi(parts),
             RestoreApi(parts),
             BatchApi(parts),

@@ -4,6 +4,7 @@ from ragrid.services.memory.inmemory.batch import InMemoryBatches
 from ragrid.services.memory.inmemory.embeddings import InMemoryEmbeddings
 from ragrid.services.memory.inmemory.exchange import InMemoryExchange
 from ragrid.services.memory.inmemory.feed import InMemoryFeed
+from ragrid.services.memory.inmemory.forgetting import InMemoryForgetting
 from ragrid.services.memory.inmemory.jobs import InMemoryJobs
 from ragrid.services.memory.inmemory.namespaces import InMemoryNamespaces
 from ragrid.services.memory.inmemory.search import InMemorySearch
@@ -13,6 +14,7 @@ from ragrid.services.memory.inmemory.upkeep import InMemoryUpkeep
 
 class InMemoryStore(
     InMemoryBatches,
+    InMemoryForgetting,
     InMemoryNamespaces,
     InMemoryEmbeddings,
     InMemoryExchange,

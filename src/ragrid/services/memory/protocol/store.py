@@ -5,6 +5,7 @@ from typing import Protocol
 from ragrid.services.memory.protocol.batch import Batches
 from ragrid.services.memory.protocol.exchange import Exchange
 from ragrid.services.memory.protocol.feed import Feed
+from ragrid.services.memory.protocol.forgetting import Forgetting
 from ragrid.services.memory.protocol.jobs import Jobs
 from ragrid.services.memory.protocol.memories import Memories
 from ragrid.services.memory.protocol.namespaces import Namespaces
@@ -15,6 +16,7 @@ from ragrid.services.memory.protocol.upkeep import Upkeep
 
 class MemoryStore(
     Memories,
+    Forgetting,
     Namespaces,
     Batches,
     Exchange,

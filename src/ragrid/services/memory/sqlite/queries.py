@@ -84,6 +84,25 @@ def past_statement(namespace: int, memory_id: str, *, version: int | None, as_of
     return sql, (namespace, memory_id, value)
 
 
+def count_statement(namespace: int, wanted: Filter, *, now_us: int) -> Statement:
+    """Return the statement that counts what a filter matches."""
+    tables, conditions, parameters = _matching(namespace, wanted, now_us)
+    return f"SELECT count(*) FROM {tables} WHERE {conditions}", parameters  # noqa: S608 - only our own words
+
+
+def chosen_statement(namespace: int, wanted: Filter, *, now_us: int, up_to_seq: int, limit: int) -> Statement:
+    """Return the statement for `(id, version)` of what a filter matches and `up_to_seq` had seen."""
+    tables, conditions, parameters = _matching(namespace, wanted, now_us)
+    sql = f"SELECT m.id, m.version FROM {tables} WHERE {conditions} AND m.seq <= ? ORDER BY m.position LIMIT ?"  # noqa: S608 - see above
+    return sql, (*parameters, up_to_seq, limit)
+
+
+def _matching(namespace: int, wanted: Filter, now_us: int) -> tuple[str, str, tuple[Any, ...]]:
+    conditions, parameters = conditions_of(namespace, wanted, now_us)
+    joins, tag_parameters = tag_joins(namespace, wanted.tags)
+    return f"memory AS m{joins}", " AND ".join(conditions), (*tag_parameters, *parameters)
+
+
 _NAMESPACE = "SELECT name, id, settings, rows, size_bytes, version, created_us, updated_us, updated_by FROM namespace"
 USAGE = """
 SELECT count(*), coalesce(sum(rows), 0), coalesce(sum(size_bytes), 0) FROM namespace WHERE tenant = ? AND is_gone = 0

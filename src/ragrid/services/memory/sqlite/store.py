@@ -10,6 +10,7 @@ from ragrid.services.memory.sqlite.embeddings import SqliteEmbeddings
 from ragrid.services.memory.sqlite.exchange import SqliteExchange
 from ragrid.services.memory.sqlite.feed import SqliteFeed
 from ragrid.services.memory.sqlite.files import FILE_NAME, open_writer, prepare
+from ragrid.services.memory.sqlite.forgetting import SqliteForgetting
 from ragrid.services.memory.sqlite.jobs import SqliteJobs
 from ragrid.services.memory.sqlite.memories import SqliteMemories
 from ragrid.services.memory.sqlite.namespaces import SqliteNamespaces
@@ -27,6 +28,7 @@ VECTOR_CACHE_BYTES = 512 * 1024 * 1024
 
 class SqliteStore(
     SqliteMemories,
+    SqliteForgetting,
     SqliteNamespaces,
     SqliteBatches,
     SqliteEmbeddings,
