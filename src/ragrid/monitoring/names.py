@@ -27,6 +27,12 @@ INSTANCE_UP = "ragrid_instance_up"
 REGISTRY_UP = "ragrid_registry_up"
 PART_GIVEN_UP = "ragrid_part_given_up"
 
+#: Exported by the process that keeps PostgreSQL. Labels: connections have `database`.
+DATABASE_UP = "postgresql_up"
+DATABASE_CONNECTIONS = "postgresql_connections"
+DATABASE_MAX_CONNECTIONS = "postgresql_max_connections"
+DATABASE_OLDEST_TRANSACTION = "postgresql_oldest_transaction_seconds"
+
 #: Recorded by Prometheus from our rules.
 SCRAPE_COVERAGE = "ragrid:scrape_coverage:ratio"
 ERROR_RATIO = "ragrid:gateway_errors:ratio_rate"
@@ -54,6 +60,8 @@ SERVICES = (HTTP_REQUESTS, HTTP_DURATION)
 VERIFIERS = (REVOCATIONS_AGE,)
 AGENT = (INSTANCE_UP, REGISTRY_UP, PART_GIVEN_UP, "ragrid_instance_registered", "ragrid_check_failures_total")
 
+DATABASE = (DATABASE_UP, DATABASE_CONNECTIONS, DATABASE_MAX_CONNECTIONS, DATABASE_OLDEST_TRANSACTION)
+
 #: Of node_exporter 1.5 (Debian 12), read from its /metrics.
 NODE = (
     "node_cpu_seconds_total",
@@ -68,4 +76,4 @@ GPU = ("DCGM_FI_DEV_GPU_UTIL",)
 VLLM = ("vllm:num_requests_waiting",)
 
 #: Everything that a rule may ask for. `up` is Prometheus's own.
-KNOWN = frozenset((*GATEWAY, *SERVICES, *VERIFIERS, *AGENT, *NODE, *GPU, *VLLM, SCRAPE_COVERAGE, "up"))
+KNOWN = frozenset((*GATEWAY, *SERVICES, *VERIFIERS, *AGENT, *DATABASE, *NODE, *GPU, *VLLM, SCRAPE_COVERAGE, "up"))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ragrid.monitoring import names
+from ragrid.monitoring.database import DATABASE_PART, database_alerts
 from ragrid.monitoring.objective import mean_latency, number, objective_groups
 from ragrid.monitoring.settings import Alert, RuleSettings, Thresholds, record
 
@@ -14,7 +15,8 @@ GPU_PART = "gpu"
 def rule_files(settings: RuleSettings, *, expected: Mapping[str, int]) -> dict[str, dict[str, Any]]:
     """Return file name to content. `expected` says how many targets each part has.
 
-    Rules about GPUs are left out when no part exports their metrics: a rule that cannot fire is a false promise.
+    Rules about GPUs and PostgreSQL are left out when no part exports their metrics: a rule that cannot fire is a false
+    promise.
     """
     return {
         "objective.yml": {"groups": objective_groups(settings)},
@@ -24,7 +26,7 @@ def rule_files(settings: RuleSettings, *, expected: Mapping[str, int]) -> dict[s
 
 
 def _part_groups(settings: RuleSettings, expected: Mapping[str, int]) -> list[dict[str, Any]]:
-    alerts = (
+    alerts: tuple[Alert, ...] = (
         _part_not_scraped(),
         _part_down(),
         _instance_down(),
@@ -35,6 +37,8 @@ def _part_groups(settings: RuleSettings, expected: Mapping[str, int]) -> list[di
         _revocations_too_old(settings.thresholds),
         _configuration_refused(),
     )
+    if DATABASE_PART in expected:
+        alerts = (*alerts, *database_alerts())
     # Divided by what should be there, so that a part which nobody scrapes lowers it as one that is down does.
     total = sum(expected.values())
     jobs = "|".join(sorted(expected))

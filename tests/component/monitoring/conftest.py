@@ -37,12 +37,13 @@ def write_configuration(directory: Path, config: PrometheusConfig) -> Path:
 
 @pytest.fixture
 def rendered(tmp_path: Path) -> Path:
-    """The main file of a grid with a gateway, an agent, a node exporter and GPUs."""
+    """The main file of a grid with a gateway, an agent, a node exporter, GPUs and PostgreSQL."""
     targets = (
         ScrapeTarget(part="agent", host="127.0.0.1", port=9401, speaks_for_others=True),
         ScrapeTarget(part="gateway", host="127.0.0.1", port=9402),
         ScrapeTarget(part="gpu", host="127.0.0.1", port=9403),
         ScrapeTarget(part="node", host="127.0.0.1", port=9404),
+        ScrapeTarget(part="postgresql", host="127.0.0.1", port=9405),
     )
     main = tmp_path / "prometheus.yml"
     config = PrometheusConfig(grid="test", config_file=main, data_directory=tmp_path / "data", targets=targets)

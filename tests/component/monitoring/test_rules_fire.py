@@ -68,9 +68,18 @@ def instance(name: str) -> str:
     return f'ragrid_instance_up{{part="memory",instance="{name}"}}'
 
 
+def connections(memory: int, tokens: int) -> dict[str, str]:
+    """Connections to two databases of one server that allows 200."""
+    return {
+        'postgresql_connections{instance="i",database="memory"}': level(memory),
+        'postgresql_connections{instance="i",database="tokens"}': level(tokens),
+        'postgresql_max_connections{instance="i"}': level(200),
+    }
+
+
 def everything_up(**changed: int) -> dict[str, str]:
-    """`up` of the four rendered parts."""
-    jobs = {"agent": 1, "gateway": 1, "gpu": 1, "node": 1, **changed}
+    """`up` of the five rendered parts."""
+    jobs = {"agent": 1, "gateway": 1, "gpu": 1, "node": 1, "postgresql": 1, **changed}
     return {f'up{{job="{job}",part="{job}",instance="i"}}': level(value) for job, value in jobs.items()}
 
 
@@ -106,6 +115,11 @@ CASES = (
         {**gauge('ragrid_revocations_age_seconds{part="memory",instance="m1"}', 61)},
         "RevocationsTooOld",
     ),
+    case("a database that answers", {**gauge('postgresql_up{instance="i"}', 1), **connections(79, 80)}),
+    case("a database that does not answer", gauge('postgresql_up{instance="i"}', 0), "DatabaseDown"),
+    case("connections above", connections(81, 80), "DatabaseConnectionsHigh"),
+    case("a young transaction", gauge('postgresql_oldest_transaction_seconds{instance="i"}', 600)),
+    case("an old one", gauge('postgresql_oldest_transaction_seconds{instance="i"}', 601), "DatabaseTransactionOld"),
     case("processors below", cpu(0.21)),
     case("processors above", cpu(0.19), "HostCpuHigh"),
     case(
@@ -223,7 +237,7 @@ def test_every_alert_has_a_case(rendered: Path) -> None:
         ("objective.yml", "> 0.0144", "> 0.0244", "many errors"),
         ("objective.yml", 'status="5xx"', 'status="4xx"', "many errors"),
         ("parts.yml", "> 60 or", "> 59 or", "state just fresh"),
-        ("parts.yml", "/ 4\n", "/ 1\n", "a part is not scraped"),
+        ("parts.yml", "/ 5\n", "/ 1\n", "a part is not scraped"),
     ],
 )
 def test_a_wrong_rule_is_noticed(

@@ -6,8 +6,10 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, generate_latest
 
 from ragrid.agent.metrics import AgentMetrics
+from ragrid.errors import UnreachableError
 from ragrid.identity.open import REVOCATIONS_AGE
 from ragrid.monitoring import names
+from ragrid.services.database.monitor import FIGURES, Page, Seen
 from ragrid.web.metrics import RequestMetrics
 
 LUA = Path(__file__).parents[3] / "src" / "ragrid" / "gateway" / "lua"
@@ -31,6 +33,17 @@ def test_the_gateway_exports_what_is_asked_of_it() -> None:
 
 def test_the_agent_exports_what_is_asked_of_it() -> None:
     assert missing(names.AGENT, families(AgentMetrics().registry)) == set()
+
+
+def test_the_database_exports_what_is_asked_of_it() -> None:
+    columns = dict.fromkeys(FIGURES, 1)
+    seen = Seen(True, "15.18", 200, 0.0, ({"datname": "memory", **columns},))
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Page(seen))
+    assert missing(names.DATABASE, families(registry)) == set()
+    away = CollectorRegistry(auto_describe=False)
+    away.register(Page(UnreachableError("no answer")))
+    assert families(away) == {names.DATABASE_UP}
 
 
 def test_verifiers_export_what_is_asked_of_them() -> None:

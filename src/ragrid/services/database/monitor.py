@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from ragrid.errors import RagridError, UnreachableError
+from ragrid.monitoring import names
 from ragrid.services.database.configuration import SUPERUSER
 
 #: A question that takes longer has failed, seconds.
@@ -27,7 +28,7 @@ SELECT coalesce(max(extract(epoch FROM now() - xact_start)), 0)::float FROM pg_s
 """
 #: Column -> metric, help. Counters end in `_total`.
 FIGURES: Mapping[str, tuple[str, str]] = {
-    "numbackends": ("postgresql_connections", "Open connections."),
+    "numbackends": (names.DATABASE_CONNECTIONS, "Open connections."),
     "size_bytes": ("postgresql_database_size_bytes", "Size on disk."),
     "xact_commit": ("postgresql_commits_total", "Transactions committed."),
     "xact_rollback": ("postgresql_rollbacks_total", "Transactions rolled back."),
@@ -108,14 +109,14 @@ class Page(Collector):
     def collect(self) -> list[Metric]:
         """Return the families."""
         seen = self._seen
-        up = GaugeMetricFamily("postgresql_up", "1 while the server answers.")
+        up = GaugeMetricFamily(names.DATABASE_UP, "1 while the server answers.")
         up.add_metric([], 0.0 if isinstance(seen, RagridError) else 1.0)
         if isinstance(seen, RagridError):
             return [up]
         families: list[Metric] = [up]
         for name, text, value in (
-            ("postgresql_max_connections", "Connections that the server allows.", float(seen.max_connections)),
-            ("postgresql_oldest_transaction_seconds", "Age of the oldest open transaction.", seen.oldest_transaction_s),
+            (names.DATABASE_MAX_CONNECTIONS, "Connections that the server allows.", float(seen.max_connections)),
+            (names.DATABASE_OLDEST_TRANSACTION, "Age of the oldest open transaction.", seen.oldest_transaction_s),
         ):
             families.append(GaugeMetricFamily(name, text, value=value))
         for column, (name, text) in FIGURES.items():
