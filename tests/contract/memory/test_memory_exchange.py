@@ -13,24 +13,28 @@ from ragrid.errors import RagridError
 from ragrid.services.memory.changes import Create, Delete, Patch, Purge, Replace, Restore, Scope
 from ragrid.services.memory.exchange.deciding import Verdict
 from ragrid.services.memory.exchange.lines import Copy, EndLine, HeaderLine, parse_line
-from ragrid.services.memory.inmemory.store import InMemoryStore
 from ragrid.services.memory.messages import Append, AppendRequest, MessageInput
 from ragrid.services.memory.model import MemoryInput
+from ragrid.services.memory.postgresql.store import PostgresStore
 from ragrid.services.memory.protocol.store import MemoryStore
 from ragrid.services.memory.sqlite.store import SqliteStore
 from ragrid.services.memory.working_state import PutState, StateInput
 
-#: Random histories that are moved from store to store; `MEMORY_HISTORIES=500` for the long proof.
-HISTORIES = int(os.environ.get("MEMORY_HISTORIES", "3"))
+#: Random histories that are moved from store to store; `RAGRID_HISTORIES=100` for the long proof.
+HISTORIES = int(os.environ.get("RAGRID_HISTORIES", "3"))
 ACME = Scope("acme", "default")
 NOW = 1_800_000_000_000_000
 SECOND = 1_000_000
 
 
 @pytest.fixture
-async def target(store: MemoryStore, tmp_path: Path) -> AsyncIterator[MemoryStore]:
-    """The store that an export is moved into, of another kind."""
-    one: MemoryStore = InMemoryStore() if isinstance(store, SqliteStore) else SqliteStore.open(tmp_path / "target")
+async def target(store: MemoryStore, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[MemoryStore]:
+    """The store that an export is moved into: PostgreSQL from SQLite, and SQLite from everything else."""
+    one: MemoryStore
+    if isinstance(store, SqliteStore):
+        one = await PostgresStore.open(request.getfixturevalue("memory_database"))
+    else:
+        one = SqliteStore.open(tmp_path / "target")
     yield one
     await one.close()
 
