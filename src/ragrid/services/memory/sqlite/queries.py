@@ -65,6 +65,28 @@ def words_statement(
     return sql, (*tag_parameters, expression, *parameters, limit)
 
 
+def index_statement(namespace: int, words: tuple[str, ...], *, limit: int) -> Statement:
+    """Return the statement for what the full-text index alone thinks best: `(position, score)`, above 0."""
+    sql = f"""
+        SELECT rowid, -bm25(memory_fts, {_WEIGHTS}) AS score FROM memory_fts WHERE memory_fts MATCH ?
+        ORDER BY score DESC, rowid DESC LIMIT ?
+    """  # noqa: S608 - only our own words
+    return sql, (match_expression(words, scope_word(namespace)), limit)
+
+
+def seen_statement(
+    namespace: int, positions: list[int], wanted: Filter, *, columns: str, now_us: int, include_superseded: bool
+) -> Statement:
+    """Return the statement for those of `positions` that may be seen and lie within the filter."""
+    conditions, parameters = conditions_of(namespace, wanted, now_us, include_superseded=include_superseded)
+    joins, tag_parameters = tag_joins(namespace, wanted.tags)
+    sql = f"""
+        SELECT {columns} FROM json_each(?) AS c CROSS JOIN memory AS m ON m.position = c.value{joins}
+        WHERE {" AND ".join(conditions)}
+    """  # noqa: S608 - only our own words
+    return sql, (msgspec.json.encode(positions).decode(), *tag_parameters, *parameters)
+
+
 def history_statement(namespace: int, memory_id: str, *, limit: int, before: int | None) -> Statement:
     """Return the statement for the events of one memory, newest first."""
     sql = """

@@ -1,6 +1,8 @@
-"""Search over the full-text index and the vectors, in one snapshot."""
+"""Search over the full-text index and the vectors, beside each other."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import apsw
 import msgspec
@@ -13,13 +15,14 @@ from ragrid.services.memory.protocol.memories import Filter
 from ragrid.services.memory.protocol.search import Hit, QueryVector
 from ragrid.services.memory.ranking.facts import facts_of
 from ragrid.services.memory.ranking.fusion import PLAIN, Ranked, Ranking, Scored, adjust, fuse, pool_size
+from ragrid.services.memory.sqlite.common_words import CommonWords
 from ragrid.services.memory.sqlite.connections import Connections
 from ragrid.services.memory.sqlite.files import fetch
-from ragrid.services.memory.sqlite.queries import words_statement
+from ragrid.services.memory.sqlite.queries import index_statement, seen_statement, words_statement
 from ragrid.services.memory.sqlite.vector_cache import VectorCache
-from ragrid.services.memory.sqlite.vectors import FACTS, MODEL_NUMBER, THERE, allowed_statement, holding_statement
+from ragrid.services.memory.sqlite.vectors import MODEL_NUMBER, THERE, allowed_statement, holding_statement
 
-#: Vectors that are asked first whether they still hold: times what is wanted.
+#: How many are asked first whether they may be seen: times what is wanted.
 _FIRST_LOOK = 2
 
 _encode = msgspec.json.Encoder().encode
@@ -29,6 +32,7 @@ class SqliteSearch(Connections):
     """See protocol/search.py."""
 
     vector_cache: VectorCache
+    common_words: CommonWords
 
     async def search(
         self,
@@ -47,22 +51,44 @@ class SqliteSearch(Connections):
         mode = "lexical" if vector is None else "hybrid" if query else "semantic"
         # Words alone, in their plain order, need no more than what is shown.
         pool = limit if mode == "lexical" and ranking.is_plain else pool_size(limit)
-        asked = _Asked(query, wanted, vector, ranking, now_us, pool)
-
-        def work(reader: apsw.Connection) -> tuple[Hit, ...]:
-            number = self.number(reader, scope)
-            if number is None:
-                return ()
-            with reader:  # all statements see the same moment
-                words = _by_words(reader, number, asked) if query else None
-                meanings = None if vector is None else self._by_meaning(reader, number, asked, vector)
-                hits = _hits(reader, fuse(words, meanings), asked, limit)
-            return hits  # noqa: RET504 - for mypy, a `with` may swallow what is raised in it
-
+        asked = _Asked(query, wanted, ranking, now_us, limit, pool)
         with SEARCH_SECONDS.labels(mode).time():
+            words, meanings = await asyncio.gather(
+                self._ranked(scope, partial(self._by_words, asked) if query else None),
+                self._ranked(scope, None if vector is None else partial(self._by_meaning, asked, vector)),
+            )
+            found = fuse(words, meanings)
+
+            def work(reader: apsw.Connection) -> tuple[Hit, ...]:
+                number = self.number(reader, scope)
+                return () if number is None else _hits(reader, number, found, asked)
+
             return await self.in_pool(work)
 
-    def _by_meaning(self, reader: apsw.Connection, number: int, asked: "_Asked", vector: QueryVector) -> Ranked:
+    async def _ranked(self, scope: Scope, rank: Callable[[apsw.Connection, int], Ranked] | None) -> Ranked | None:
+        """Run one half of a search, if it is asked for, on a thread of its own and in a snapshot of its own."""
+        if rank is None:
+            return None
+
+        def work(reader: apsw.Connection) -> Ranked | None:
+            number = self.number(reader, scope)
+            if number is None:
+                return None
+            with reader:  # all statements see the same moment
+                ranked = rank(reader, number)
+            return ranked  # noqa: RET504 - for mypy, a `with` may swallow what is raised in it
+
+        return await self.in_pool(work)
+
+    def _by_words(self, asked: "_Asked", reader: apsw.Connection, number: int) -> Ranked:
+        """Return the best by bm25. Common words are left out where rarer ones find enough."""
+        telling = self.common_words.telling(reader, number, asked.query)
+        found = _best_by_words(reader, number, telling, asked)
+        if len(found) < asked.limit and len(telling) < len(asked.query):
+            found = _best_by_words(reader, number, asked.query, asked)
+        return found
+
+    def _by_meaning(self, asked: "_Asked", vector: QueryVector, reader: apsw.Connection, number: int) -> Ranked:
         """Return the nearest, exactly: each row that is passed on was seen to hold, in this snapshot."""
         found = fetch(reader, MODEL_NUMBER, (vector.model,))
         if not found or found[0][1] != len(vector.values):
@@ -104,29 +130,47 @@ class SqliteSearch(Connections):
 class _Asked(msgspec.Struct, frozen=True):
     query: tuple[str, ...]
     wanted: Filter
-    vector: QueryVector | None
     ranking: Ranking
     now_us: int
+    limit: int
     pool: int
 
 
-def _by_words(reader: apsw.Connection, number: int, asked: _Asked) -> Ranked:
-    statement = words_statement(
+def _best_by_words(reader: apsw.Connection, number: int, words: tuple[str, ...], asked: _Asked) -> Ranked:
+    """Return the best that may be seen: first of what the index alone thinks best, which is mostly enough."""
+    size = _FIRST_LOOK * asked.pool
+    best_of_index = fetch(reader, *index_statement(number, words, limit=size))
+    seen = dict(_seen(reader, number, [position for position, _ in best_of_index], asked, columns="m.position, 1"))
+    kept = [(position, score) for position, score in best_of_index if position in seen]
+    if len(kept) < asked.pool and len(best_of_index) == size:
+        include_superseded = asked.ranking.include_superseded
+        statement = words_statement(
+            number, words, asked.wanted, now_us=asked.now_us, limit=asked.pool, include_superseded=include_superseded
+        )
+        kept = fetch(reader, *statement)
+    return kept[: asked.pool]
+
+
+def _hits(reader: apsw.Connection, number: int, found: Sequence[Scored], asked: _Asked) -> tuple[Hit, ...]:
+    ranking = asked.ranking
+    # One that has ended since it was ranked leaves its place to the next.
+    looked_at = found[: _FIRST_LOOK * asked.limit] if ranking.is_plain else found
+    docs = dict(_seen(reader, number, [one.position for one in looked_at], asked, columns="m.position, m.doc"))
+    there = [one for one in looked_at if one.position in docs]
+    facts = {} if ranking.is_plain else {position: facts_of(doc) for position, doc in docs.items()}
+    kept = adjust(there, facts, ranking, now_us=asked.now_us)
+    return tuple(Hit(min(one.score, 1.0), docs[one.position], one.explanation) for one in kept[: asked.limit])
+
+
+def _seen(
+    reader: apsw.Connection, number: int, positions: list[int], asked: _Asked, *, columns: str
+) -> Sequence[tuple[int, bytes]]:
+    statement = seen_statement(
         number,
-        asked.query,
+        positions,
         asked.wanted,
+        columns=columns,
         now_us=asked.now_us,
-        limit=asked.pool,
         include_superseded=asked.ranking.include_superseded,
     )
-    return [(position, score) for position, score in fetch(reader, *statement)]
-
-
-def _hits(reader: apsw.Connection, found: Sequence[Scored], asked: _Asked, limit: int) -> tuple[Hit, ...]:
-    ranking = asked.ranking
-    looked_at = found[:limit] if ranking.is_plain else found
-    positions = _encode([one.position for one in looked_at]).decode()
-    docs: dict[int, bytes] = dict(fetch(reader, FACTS, (positions,)))
-    facts = {} if ranking.is_plain else {position: facts_of(doc) for position, doc in docs.items()}
-    kept = adjust(looked_at, facts, ranking, now_us=asked.now_us)
-    return tuple(Hit(min(one.score, 1.0), docs[one.position], one.explanation) for one in kept[:limit])
+    return fetch(reader, *statement)

@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 
 from ragrid.services.memory.sqlite.batch import SqliteBatches
+from ragrid.services.memory.sqlite.common_words import CommonWords
 from ragrid.services.memory.sqlite.embeddings import SqliteEmbeddings
 from ragrid.services.memory.sqlite.exchange import SqliteExchange
 from ragrid.services.memory.sqlite.feed import SqliteFeed
@@ -63,5 +64,6 @@ class SqliteStore(
             resources.callback(writer.close)
             store = cls(path, writer, resources.pop_all())
             store.vector_cache = VectorCache(vector_cache_bytes)
+            store.common_words = CommonWords()
             return store
         raise AssertionError("an exit stack swallows nothing")

@@ -21,7 +21,6 @@ SELECT count(*) FILTER (WHERE is_given_up = 0), count(*) FILTER (WHERE is_given_
 FROM embedding_outbox WHERE model = ?
 """
 THERE = "SELECT count(*) FROM json_each(?) AS c CROSS JOIN memory_vector AS v ON v.stamp = c.value"
-FACTS = "SELECT m.position, m.doc FROM json_each(?) AS c CROSS JOIN memory AS m ON m.position = c.value"
 
 _encode = msgspec.json.Encoder().encode
 
