@@ -1,7 +1,5 @@
 """The outbox, the vectors and the searches over them mean the same in every store."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -13,14 +11,12 @@ from ragrid.inference.embedder import FloatArray, normalise
 from ragrid.services.memory.changes import Delete, Patch, Replace, Scope
 from ragrid.services.memory.errors import InvalidMemoryError
 from ragrid.services.memory.filters.model import Term
-from ragrid.services.memory.inmemory.store import InMemoryStore
 from ragrid.services.memory.model import MemoryInput
 from ragrid.services.memory.protocol.embeddings import Due, Embedded, Embeddings, Model, Models, Refused
 from ragrid.services.memory.protocol.memories import Filter
 from ragrid.services.memory.protocol.search import Hit, QueryVector
 from ragrid.services.memory.protocol.store import MemoryStore
 from ragrid.services.memory.ranking.fusion import Ranking
-from ragrid.services.memory.sqlite.store import SqliteStore
 from ragrid.services.memory.vectors import GivenVector
 from ragrid.services.memory.words import words_of
 
@@ -99,14 +95,6 @@ async def find(
         vector=QueryVector(model, MEANINGS[word]),
         ranking=Ranking(**ranking),
     )
-
-
-@pytest.fixture(params=["sqlite", "inmemory"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    """The stores that keep vectors."""
-    one: Store = SqliteStore.open(tmp_path) if request.param == "sqlite" else InMemoryStore()
-    yield one
-    await one.close()
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ from ragrid.services.memory.postgresql.writer import LANES, Writer
 
 #: Connections that read, in each process.
 READERS = 6
+#: Exports at once: each has a connection of its own.
+EXPORTS = 4
 
 
 class Connections:
@@ -18,6 +20,7 @@ class Connections:
     def __init__(self, dsn: str) -> None:
         self.pool = Pool(dsn, READERS)
         self.writing = Pool(dsn, LANES)
+        self.exporting = Pool(dsn, EXPORTS)
         watches = Watches()
         self.wakeups = Wakeups(dsn, self.pool, watches)
         self.writer = Writer(self.writing, watches, self.wakeups.changed)

@@ -2,10 +2,10 @@
 
 from ragrid.services.memory.changes import Change, Scope
 from ragrid.services.memory.postgresql.connections import Connections
-from ragrid.services.memory.postgresql.queries import HISTORY, READ, list_statement
+from ragrid.services.memory.postgresql.queries import HISTORY, PAST, READ, list_statement
 from ragrid.services.memory.postgresql.workspace import need_of
 from ragrid.services.memory.postgresql.writer import Job
-from ragrid.services.memory.protocol.memories import Event, Filter, Page, Read, Written
+from ragrid.services.memory.protocol.memories import Event, Filter, Page, Read, Written, past_read
 
 _NEVER = 2**62
 
@@ -17,6 +17,14 @@ class PostgresMemories(Connections):
         """See Memories."""
         rows = await self.rows(scope.tenant, READ, scope.tenant, scope.namespace, memory_id, now_us)
         return Read(*rows[0]) if rows else None
+
+    async def read_past(
+        self, scope: Scope, memory_id: str, *, now_us: int, version: int | None = None, as_of_us: int | None = None
+    ) -> Read | None:
+        """See Memories."""
+        key = (scope.tenant, scope.namespace, memory_id)
+        rows = await self.rows(scope.tenant, PAST, *key, now_us, version, None if version is not None else as_of_us)
+        return past_read(rows[0]["version"], rows[0]["doc"], as_of_us) if rows else None
 
     async def change(self, change: Change) -> Written:
         """See Memories."""

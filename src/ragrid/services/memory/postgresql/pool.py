@@ -72,6 +72,11 @@ class Pool:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._is_closed = False
 
+    @property
+    def in_use(self) -> int:
+        """Connections that are lent."""
+        return self._in_use
+
     @contextlib.asynccontextmanager
     async def reader(self, tenant: str) -> AsyncIterator[asyncpg.Connection]:
         """Lend a connection for reading; what fails comes out as StoreBrokenError or StoreBusyError."""

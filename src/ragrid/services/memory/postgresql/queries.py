@@ -54,6 +54,18 @@ FROM namespace AS n CROSS JOIN unnest($3::text[]) AS one (word) CROSS JOIN LATER
 WHERE n.tenant = $1 AND n.name = $2
 """  # noqa: S608 - our own words
 
+#: One version by its number (`$5`), or the one that was current at `$6`.
+PAST = """
+SELECT e.version, e.doc FROM memory AS m JOIN LATERAL (
+  SELECT * FROM memory_event AS one
+  WHERE one.tenant = $1 AND one.namespace = $2 AND one.id = $3
+    AND ($5::bigint IS NULL OR one.version = $5) AND ($6::bigint IS NULL OR one.at_us <= $6)
+  ORDER BY one.seq DESC LIMIT 1
+) AS e ON true
+WHERE m.tenant = $1 AND m.namespace = $2 AND m.id = $3 AND NOT m.is_erased
+  AND (m.expires_us IS NULL OR m.expires_us > $4)
+"""
+
 
 def list_statement(scope: Scope, wanted: Filter, *, now_us: int, limit: int, before: int | None) -> Statement:
     """Return the statement for one page, newest first, with `(position, doc)` in each row.
@@ -80,31 +92,55 @@ def list_statement(scope: Scope, wanted: Filter, *, now_us: int, limit: int, bef
     return sql, tuple(parameters)
 
 
-def search_statement(scope: Scope, words: tuple[str, ...], wanted: Filter, *, now_us: int, limit: int) -> Statement:
-    """Return the statement for one search, best first, with `(score, doc)` in each row."""
+def words_statement(
+    scope: Scope, words: tuple[str, ...], wanted: Filter, *, now_us: int, limit: int, include_superseded: bool
+) -> Statement:
+    """Return the statement for memories with any of `words`, best first: `(position, score)`, above 0."""
     lexemes = Lexemes(scope)
     asked = list(dict.fromkeys(lexemes.word(word) for one in words for word in folded(one)))
     parameters: list[Any] = [scope.tenant, scope.namespace, [f"'{one}'" for one in asked]]
-    conditions = _conditions(parameters, wanted, now_us)
+    conditions = _conditions(parameters, wanted, now_us, include_superseded=include_superseded)
     carried = [f"'{lexemes.tag(tag)}'" for tag in wanted.tags]
     query = _parameter(parameters, "&".join([*carried, f"({any_of(asked)})"]))
     document = "" if wanted.where is None else DOCUMENT
     sql = f"""
-        WITH asked AS MATERIALIZED ({_ASKED}), best AS (
-          SELECT m.position, ({_SCORE}) AS score
-          FROM memory_words AS w JOIN memory AS m ON m.tenant = w.tenant AND m.position = w.position{document}
-          WHERE w.tenant = $1 AND w.words @@ {query}::text::tsquery AND {conditions}
-          ORDER BY score DESC, m.position DESC LIMIT {_parameter(parameters, limit)}
-        )
-        SELECT best.score, d.doc FROM best JOIN memory AS d ON d.tenant = $1 AND d.position = best.position
-        ORDER BY best.score DESC, best.position DESC
+        WITH asked AS MATERIALIZED ({_ASKED})
+        SELECT m.position, ({_SCORE}) AS score
+        FROM memory_words AS w JOIN memory AS m ON m.tenant = w.tenant AND m.position = w.position{document}
+        WHERE w.tenant = $1 AND w.words @@ {query}::text::tsquery AND {conditions}
+        ORDER BY score DESC, m.position DESC LIMIT {_parameter(parameters, limit)}
     """  # noqa: S608 - only our own words
     return sql, tuple(parameters)
 
 
-def _conditions(parameters: list[Any], wanted: Filter, now_us: int) -> str:
+def vectors_statement(
+    scope: Scope, model: int, stamps: list[int] | None, wanted: Filter, *, now_us: int, include_superseded: bool
+) -> Statement:
+    """Return the statement for vectors within a filter, of `stamps` or (None) of all: `(stamp, position)`."""
+    parameters: list[Any] = [scope.tenant, scope.namespace, model]
+    conditions = _conditions(parameters, wanted, now_us, include_superseded=include_superseded)
+    if stamps is not None:
+        conditions += f" AND v.stamp = ANY ({_parameter(parameters, stamps)}::bigint[])"
+    tables = "memory_vector AS v JOIN memory AS m ON m.tenant = v.tenant AND m.position = v.position"
+    if wanted.tags:
+        lexemes = Lexemes(scope)
+        tables += " JOIN memory_words AS w ON w.tenant = v.tenant AND w.position = v.position"
+        carried = _parameter(parameters, all_of(lexemes.tag(tag) for tag in wanted.tags))
+        conditions += f" AND w.words @@ {carried}::text::tsquery"
+    if wanted.where is not None:
+        tables += DOCUMENT
+    sql = f"""
+        SELECT v.stamp, v.position FROM {tables}
+        WHERE v.tenant = $1 AND v.namespace = $2 AND v.model = $3 AND {conditions}
+    """  # noqa: S608 - only our own words
+    return sql, tuple(parameters)
+
+
+def _conditions(parameters: list[Any], wanted: Filter, now_us: int, *, include_superseded: bool = True) -> str:
     conditions = "m.tenant = $1 AND m.namespace = $2 AND NOT m.is_deleted"
     conditions += f" AND (m.expires_us IS NULL OR m.expires_us > {_parameter(parameters, now_us)})"
+    if not include_superseded:
+        conditions += " AND m.superseded_by IS NULL"
     if wanted.type is not None:
         conditions += f" AND m.type = {_parameter(parameters, wanted.type)}"
     for column in ("user_id", "agent_id", "session_id"):

@@ -21,13 +21,15 @@ MIGRATION_LOCK = 0x52474D53
 #: The tables that hold contents; each is fenced by row-level security.
 FENCED = (
     *("namespace", "memory", "memory_event", "idempotency"),
-    *("session", "session_message", "session_append", "job"),
+    *("session", "session_message", "session_append", "job", "memory_vector"),
 )
 
 _FIRST = """
 CREATE TABLE tenant (
   tenant         text COLLATE "C" PRIMARY KEY,
-  seq            bigint NOT NULL DEFAULT 0,  -- last used
+  number         bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+  seq            bigint NOT NULL DEFAULT 0,  -- last used, and of vectors
+  last_stamp     bigint NOT NULL DEFAULT 0,
   rows           bigint NOT NULL DEFAULT 0,  -- live memories
   -- None of the tenant's memories (messages, states) expires before; NULL: nothing ever does.
   next_expiry_us         bigint,
@@ -45,7 +47,11 @@ CREATE TABLE namespace (
   rows       bigint NOT NULL DEFAULT 0,  -- live memories, the bytes of their documents, and their words
   size_bytes bigint NOT NULL DEFAULT 0,
   words      bigint NOT NULL DEFAULT 0,
+  number     bigint GENERATED ALWAYS AS IDENTITY UNIQUE,  -- the order of lists
+  version    bigint NOT NULL DEFAULT 1,
   settings   bytea,
+  updated_us bigint,
+  updated_by text COLLATE "C",
   PRIMARY KEY (tenant, name)
 ) WITH (fillfactor = 50);
 
@@ -122,6 +128,46 @@ CREATE TABLE idempotency (
 CREATE INDEX idempotency_expiry ON idempotency (tenant, expires_us);
 """
 
+_EMBEDDINGS = """
+-- `state`: see ModelState in embedding/models.py. `dropped_to`: tenants below have no vectors of a dropped model left.
+CREATE TABLE embedding_model (
+  number     integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name       text COLLATE "C" NOT NULL UNIQUE,
+  dimension  integer,
+  state      text COLLATE "C" NOT NULL,
+  dropped_to bigint NOT NULL DEFAULT 0
+);
+
+CREATE TABLE memory_vector (
+  tenant    text COLLATE "C" NOT NULL,
+  position  bigint NOT NULL,
+  model     integer NOT NULL,
+  namespace text COLLATE "C" NOT NULL,
+  digest    bytea NOT NULL,   -- of the text that it stands for
+  stamp     bigint NOT NULL,  -- grows in the order of commits within a tenant
+  vector    bytea NOT NULL,   -- half precision, little endian
+  PRIMARY KEY (tenant, position, model)
+);
+CREATE INDEX memory_vector_arrival ON memory_vector (tenant, namespace, model, stamp);
+
+-- Texts that wait for a vector, written with the change that made them.
+CREATE TABLE embedding_outbox (
+  number      bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+  tenant      text COLLATE "C" NOT NULL,
+  position    bigint NOT NULL,
+  model       integer NOT NULL,
+  namespace   text COLLATE "C" NOT NULL,
+  digest      bytea NOT NULL,  -- empty: whatever the text is now
+  since_us    bigint NOT NULL,
+  next_us     bigint NOT NULL,
+  attempts    integer NOT NULL DEFAULT 0,
+  is_given_up boolean NOT NULL DEFAULT false,
+  reason      text,
+  PRIMARY KEY (tenant, position, model)
+);
+CREATE INDEX embedding_outbox_due ON embedding_outbox (model, is_given_up, since_us);
+"""
+
 _SESSIONS_JOBS = """
 -- A session that was deleted stays as its counters, so that no index and no version is ever given twice.
 CREATE TABLE session (
@@ -188,4 +234,4 @@ def fence(*tables: str) -> str:
 
 
 #: Each is run once, in order, all that are missing in one transaction. Never edit one that was released: add another.
-MIGRATIONS: tuple[str, ...] = (_FIRST + _SESSIONS_JOBS + fence(*FENCED),)
+MIGRATIONS: tuple[str, ...] = (_FIRST + _EMBEDDINGS + _SESSIONS_JOBS + fence(*FENCED),)

@@ -1,16 +1,40 @@
-"""Search over the word index."""
+"""Search over the word index and the vectors, in one snapshot."""
+
+from collections.abc import Sequence
+
+import asyncpg
+import msgspec
+import numpy as np
 
 from ragrid.services.memory.changes import Scope
+from ragrid.services.memory.embedding.matrix import best
 from ragrid.services.memory.metrics import SEARCH_SECONDS
 from ragrid.services.memory.postgresql.connections import Connections
-from ragrid.services.memory.postgresql.queries import search_statement
+from ragrid.services.memory.postgresql.queries import vectors_statement, words_statement
+from ragrid.services.memory.postgresql.vector_cache import VectorCache
+from ragrid.services.memory.postgresql.vectors import FACTS, MODEL, THERE
 from ragrid.services.memory.protocol.memories import Filter
-from ragrid.services.memory.protocol.search import Hit, QueryVector, hits_of
-from ragrid.services.memory.ranking.fusion import PLAIN, Ranking
+from ragrid.services.memory.protocol.search import Hit, QueryVector
+from ragrid.services.memory.ranking.facts import facts_of
+from ragrid.services.memory.ranking.fusion import PLAIN, Ranked, Ranking, Scored, adjust, fuse, pool_size
+
+#: Vectors that are asked first whether they still hold: times what is wanted.
+_FIRST_LOOK = 2
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    scope: Scope
+    query: tuple[str, ...]
+    wanted: Filter
+    ranking: Ranking
+    now_us: int
+    pool: int
 
 
 class PostgresSearch(Connections):
     """See protocol/search.py."""
+
+    vector_cache: VectorCache
 
     async def search(
         self,
@@ -20,13 +44,88 @@ class PostgresSearch(Connections):
         *,
         now_us: int,
         limit: int,
-        vector: QueryVector | None = None,  # noqa: ARG002 - words alone, so far
-        ranking: Ranking = PLAIN,  # noqa: ARG002 - words alone, so far
+        vector: QueryVector | None = None,
+        ranking: Ranking = PLAIN,
     ) -> tuple[Hit, ...]:
         """See Search."""
-        if not query:
+        if not query and vector is None:
             return ()
-        sql, parameters = search_statement(scope, query, wanted, now_us=now_us, limit=limit)
-        with SEARCH_SECONDS.labels("lexical").time():
-            rows = await self.rows(scope.tenant, sql, *parameters)
-        return hits_of([(score, doc) for score, doc in rows])
+        mode = "lexical" if vector is None else "hybrid" if query else "semantic"
+        # Words alone, in their plain order, need no more than what is shown.
+        pool = limit if mode == "lexical" and ranking.is_plain else pool_size(limit)
+        asked = _Asked(scope, query, wanted, ranking, now_us, pool)
+        with SEARCH_SECONDS.labels(mode).time():
+            async with (
+                self.pool.reader(scope.tenant) as connection,
+                # All statements see the same moment.
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                words = await _by_words(connection, asked) if query else None
+                meanings = None if vector is None else await self._by_meaning(connection, asked, vector)
+                return await _hits(connection, fuse(words, meanings), asked, limit)
+
+    async def _by_meaning(self, connection: asyncpg.Connection, asked: _Asked, vector: QueryVector) -> Ranked:
+        """Return the nearest, exactly: each row that is passed on was seen to hold, in this snapshot."""
+        found = await connection.fetchrow(MODEL, vector.model)
+        if found is None or found["dimension"] != len(vector.values):
+            return []
+        model: int = found["number"]
+        stamps, scores = await self.vector_cache.compare(connection, asked.scope, model, vector.values)
+        size = _FIRST_LOOK * asked.pool
+        near = best(scores, size)
+        positions = await _holding(connection, asked, model, stamps[near].tolist())
+        if len(positions) < len(near):
+            gone = [stamp for stamp in stamps[near].tolist() if stamp not in positions]
+            there: int = await connection.fetchval(THERE, *msgspec.structs.astuple(asked.scope), model, gone)
+            self.vector_cache.note_stale(asked.scope, model, len(gone) - there)
+        if len(positions) < asked.pool and size < len(scores):
+            # The filter, or what was deleted, left too few of the nearest: look at all that may be found.
+            positions = await _holding(connection, asked, model, None)
+            scores = np.where(np.isin(stamps, np.fromiter(positions, np.int64)), scores, np.float32(-1))
+            near = best(scores, asked.pool)
+        ranked = [
+            (positions[stamp], float(score))
+            for stamp, score in zip(stamps[near].tolist(), scores[near].tolist(), strict=True)
+            if stamp in positions and score > 0
+        ]
+        return ranked[: asked.pool]
+
+
+async def _holding(
+    connection: asyncpg.Connection, asked: _Asked, model: int, stamps: list[int] | None
+) -> dict[int, int]:
+    """Return the positions of those of `stamps` (None: of all) that still hold and lie within the filter."""
+    sql, parameters = vectors_statement(
+        asked.scope,
+        model,
+        stamps,
+        asked.wanted,
+        now_us=asked.now_us,
+        include_superseded=asked.ranking.include_superseded,
+    )
+    rows = await connection.fetch(sql, *parameters)
+    return {row["stamp"]: row["position"] for row in rows}
+
+
+async def _by_words(connection: asyncpg.Connection, asked: _Asked) -> Ranked:
+    sql, parameters = words_statement(
+        asked.scope,
+        asked.query,
+        asked.wanted,
+        now_us=asked.now_us,
+        limit=asked.pool,
+        include_superseded=asked.ranking.include_superseded,
+    )
+    return [(position, score) for position, score in await connection.fetch(sql, *parameters)]
+
+
+async def _hits(connection: asyncpg.Connection, found: Sequence[Scored], asked: _Asked, limit: int) -> tuple[Hit, ...]:
+    ranking = asked.ranking
+    looked_at = found[:limit] if ranking.is_plain else found
+    if not looked_at:
+        return ()
+    rows = await connection.fetch(FACTS, asked.scope.tenant, [one.position for one in looked_at])
+    docs: dict[int, bytes] = {row["position"]: row["doc"] for row in rows}
+    facts = {} if ranking.is_plain else {position: facts_of(doc) for position, doc in docs.items()}
+    kept = adjust(looked_at, facts, ranking, now_us=asked.now_us)
+    return tuple(Hit(min(one.score, 1.0), docs[one.position], one.explanation) for one in kept[:limit])

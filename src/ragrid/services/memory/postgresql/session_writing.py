@@ -1,5 +1,7 @@
 """Changes of sessions, inside a writing transaction. Every statement names the tenant."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from ragrid.services.memory.changes import Scope
@@ -18,12 +20,16 @@ from ragrid.services.memory.working_state import (
     slid,
 )
 
+#: Tenant, namespace and id.
+Key = tuple[str, str, str]
+
 STATE_COLUMNS = "state_version, state, state_ttl_s, state_expires_us, state_updated_us, state_updated_by"
 
 _SESSION = f"""
 SELECT last_index, {STATE_COLUMNS} FROM session WHERE tenant = $1 AND namespace = $2 AND id = $3
 """  # noqa: S608 - our own words
 _SET = f"""
+WITH home AS (INSERT INTO namespace (tenant, name, created_us) VALUES ($1, $2, $11) ON CONFLICT DO NOTHING)
 INSERT INTO session (tenant, namespace, id, is_live, last_index, {STATE_COLUMNS})
 VALUES ($1, $2, $3, true, $4, $5, $6, $7, $8, $9, $10)
 ON CONFLICT (tenant, namespace, id) DO UPDATE SET is_live = true, last_index = excluded.last_index,
@@ -89,15 +95,13 @@ async def append_messages(transaction: Transaction, append: Append) -> Appended:
     if replay is not None:
         return replay
     key = (append.scope.tenant, append.scope.namespace, append.session_id)
-    last_index, state = await _session_of(transaction, key)
+    last_index, state = await session_of(transaction, key)
     messages = decide_append(last_index, append)
-    columns = ([one.index for one in messages], [one.expires_us for one in messages], [one.doc for one in messages])
-    await transaction.connection.execute(_ADD, *key, *columns)
+    await add_messages(transaction, key, messages)
     if is_state_visible(state, append.at_us):
         state = slid(state, append.at_us)
     last_index = messages[-1].index
-    await transaction.connection.execute(_SET, *key, last_index, *msgspec.structs.astuple(state))
-    await _note_expiry(transaction, messages[-1].expires_us, state.expires_us)
+    await set_session(transaction, key, last_index, state, at_us=append.at_us)
     await _remember(transaction, append, messages)
     return Appended(tuple(one.doc for one in messages), last_index)
 
@@ -105,10 +109,9 @@ async def append_messages(transaction: Transaction, append: Append) -> Appended:
 async def put_state(transaction: Transaction, put: PutState) -> ReadState:
     """Replace the working state of a session, or raise the refusal before anything is written."""
     key = (put.scope.tenant, put.scope.namespace, put.session_id)
-    last_index, before = await _session_of(transaction, key)
+    last_index, before = await session_of(transaction, key)
     state = decide_state(before, put)
-    await transaction.connection.execute(_SET, *key, last_index, *msgspec.structs.astuple(state))
-    await _note_expiry(transaction, state.expires_us)
+    await set_session(transaction, key, last_index, state, at_us=put.at_us)
     doc = rendered_state(state, put.scope, put.session_id)
     return ReadState(state.version, doc, is_new=not is_state_visible(before, put.at_us))
 
@@ -129,7 +132,21 @@ async def sweep_sessions(transaction: Transaction, now_us: int, limit: int) -> i
     return len(swept)
 
 
-async def _session_of(transaction: Transaction, key: tuple[str, str, str]) -> tuple[int, StoredState]:
+async def add_messages(transaction: Transaction, key: Key, messages: Sequence[StoredMessage]) -> None:
+    """Write messages of a session."""
+    columns = ([one.index for one in messages], [one.expires_us for one in messages], [one.doc for one in messages])
+    await transaction.connection.execute(_ADD, *key, *columns)
+    await _note_expiry(transaction, *(one.expires_us for one in messages))
+
+
+async def set_session(transaction: Transaction, key: Key, last_index: int, state: StoredState, *, at_us: int) -> None:
+    """Write the counters and the state of a session, which lives from now on if it did not."""
+    await transaction.connection.execute(_SET, *key, last_index, *msgspec.structs.astuple(state), at_us)
+    await _note_expiry(transaction, state.expires_us)
+
+
+async def session_of(transaction: Transaction, key: Key) -> tuple[int, StoredState]:
+    """Return the last index and the state; nothing of either when nothing was ever under that id."""
     row = await transaction.connection.fetchrow(_SESSION, *key)
     if row is None:
         return 0, NO_STATE

@@ -1,15 +1,22 @@
 """`PostgresStore`: the store of several replicas on one database."""
 
 from ragrid.services.memory.postgresql.batch import PostgresBatches
+from ragrid.services.memory.postgresql.embeddings import PostgresEmbeddings
+from ragrid.services.memory.postgresql.exchange import PostgresExchange
 from ragrid.services.memory.postgresql.failures import FAILURES, refusal_of
 from ragrid.services.memory.postgresql.feed import PostgresFeed
 from ragrid.services.memory.postgresql.jobs import PostgresJobs
 from ragrid.services.memory.postgresql.memories import PostgresMemories
 from ragrid.services.memory.postgresql.migrate import prepare
+from ragrid.services.memory.postgresql.namespaces import PostgresNamespaces
 from ragrid.services.memory.postgresql.pool import close, connect
 from ragrid.services.memory.postgresql.search import PostgresSearch
 from ragrid.services.memory.postgresql.sessions import PostgresSessions
 from ragrid.services.memory.postgresql.upkeep import PostgresUpkeep
+from ragrid.services.memory.postgresql.vector_cache import VectorCache
+
+#: Vectors that are kept in memory for searches, bytes.
+VECTOR_CACHE_BYTES = 512 * 1024 * 1024
 
 
 class PostgresStore(
@@ -19,6 +26,9 @@ class PostgresStore(
     PostgresSessions,
     PostgresFeed,
     PostgresJobs,
+    PostgresNamespaces,
+    PostgresEmbeddings,
+    PostgresExchange,
     PostgresUpkeep,
 ):
     """A MemoryStore in the schema `ragrid_memory` of a PostgreSQL database. Make it with `open`; one event loop may use
@@ -26,8 +36,10 @@ class PostgresStore(
     """
 
     @classmethod
-    async def open(cls, dsn: str) -> "PostgresStore":
+    async def open(cls, dsn: str, *, vector_cache_bytes: int = VECTOR_CACHE_BYTES) -> "PostgresStore":
         """Check and migrate the database at `dsn`, and return the store in it.
+
+        `vector_cache_bytes` bounds the vectors that are kept in memory for searches.
 
         The role must own the database or may create schemas in it, and must be bound by row-level security. Raises
         StateError when it is not, when the server is too old, and when the tables are a newer release's, and
@@ -41,4 +53,6 @@ class PostgresStore(
                 await close(connection)
         except FAILURES as error:
             raise refusal_of(error) from error
-        return cls(dsn)
+        store = cls(dsn)
+        store.vector_cache = VectorCache(vector_cache_bytes)
+        return store

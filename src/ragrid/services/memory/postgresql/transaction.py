@@ -1,16 +1,18 @@
 """One writing transaction of one tenant: lock, load, decide, write, commit; five round trips for a whole batch."""
 
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import asyncpg
 import msgspec
 
 from ragrid.services.memory.changes import Change, Stored
 from ragrid.services.memory.deciding import decide
+from ragrid.services.memory.embedding.matrix import pack
+from ragrid.services.memory.embedding.text import digest_of, embedding_text
 from ragrid.services.memory.ground import Remembered
 from ragrid.services.memory.namespaces import EMPTY, NamespaceSettings, Room
-from ragrid.services.memory.postgresql import statements
+from ragrid.services.memory.postgresql import statements, vectors
 from ragrid.services.memory.postgresql.where import plain_of
 from ragrid.services.memory.postgresql.workspace import (
     Held,
@@ -22,9 +24,21 @@ from ragrid.services.memory.postgresql.workspace import (
     Workspace,
 )
 from ragrid.services.memory.protocol.memories import Written
+from ragrid.services.memory.vectors import GivenVector
 from ragrid.services.memory.versions import expired
 
 _decode_settings = msgspec.json.Decoder(NamespaceSettings).decode
+
+
+class _Said(NamedTuple):
+    """The text of a memory as vectors know it; no digest: it is gone."""
+
+    position: int
+    namespace: str
+    at_us: int
+    digest: bytes | None
+    has_text: bool
+    brought: GivenVector | None
 
 
 class Transaction:
@@ -35,6 +49,7 @@ class Transaction:
         self.workspace = workspace
         #: The server's number for it (`xid8`), which tells later how it ended.
         self.number = number
+        self._saved_seq = workspace.seq
 
     @classmethod
     async def begin(cls, connection: asyncpg.Connection, tenant: str) -> "Transaction":
@@ -68,16 +83,11 @@ class Transaction:
         if need.documents:
             await self._load_documents(need)
         if need.twins:
-            for row in await self._fetch(statements.TWINS, *_columns(need.twins, 2)):
-                self.workspace.hold((row["namespace"], row["id"]), _held(row))
-            for twin in need.twins:
-                self.workspace.know_twins(*twin)
+            await self._load_twins(need)
         if need.rooms:
-            rooms = await self._fetch(statements.ROOMS, list(need.rooms))
-            for name, settings, rows, size_bytes in rooms:
-                self.workspace.know_room(name, Room(_decode_settings(settings or b"{}"), rows, size_bytes))
-            for name in need.rooms:
-                self.workspace.know_room(name, EMPTY)
+            await self._load_rooms(need)
+        if need.models:
+            await self._load_models()
         if need.requests:
             await self._load_requests(need)
 
@@ -104,6 +114,7 @@ class Transaction:
             live = sum(one.rows for one in pending.growth.values())
             counts = (self.workspace.seq, live, pending.next_expiry_us)
             await self.connection.execute(statements.WRITE, tenant, *_written(pending), *counts)
+            await self._follow(_said(pending))
         if pending.requests:
             rows = [
                 (*name, one.known.fingerprint, one.seq, one.expires_us, one.known.is_new)
@@ -111,9 +122,55 @@ class Transaction:
             ]
             await self.connection.execute(statements.REQUEST, tenant, *_columns(rows, 6))
 
+    async def set_savepoint(self) -> None:
+        """Write what was decided so far, and remember this state."""
+        await self.flush()
+        await self.connection.execute("SAVEPOINT here")
+        self._saved_seq = self.workspace.seq
+
+    async def return_to_savepoint(self) -> None:
+        """Undo everything since `set_savepoint`; what decisions look at after it is loaded anew."""
+        await self.connection.execute("ROLLBACK TO SAVEPOINT here")
+        self.workspace.seq = self._saved_seq
+        self.begin_anew()
+
+    def begin_anew(self, *, changed: Iterable[str] = ()) -> None:
+        """Forget what was loaded: somebody has written beside `flush`, also to the namespaces that have `changed`."""
+        before = self.workspace
+        self.workspace = Workspace(before.tenant, before.seq)
+        self.workspace.changed = before.changed | set(changed)
+
     async def commit(self) -> None:
         """Make it durable."""
         await self.connection.execute("COMMIT")
+
+    async def _follow(self, said: Sequence[_Said]) -> None:
+        """Let outbox and vectors follow what was written."""
+        rows = [(one.position, one.namespace, one.at_us, one.digest, one.has_text) for one in said]
+        await self.connection.execute(vectors.FOLLOW, self.workspace.tenant, *_columns(rows, 5))
+        for model in sorted({one.brought.model for one in said if one.brought is not None}):
+            await self._keep_brought(model, [one for one in said if one.brought and one.brought.model == model])
+
+    async def _keep_brought(self, model: str, said: Sequence[_Said]) -> None:
+        """Keep vectors that callers brought; the first of all names the model that searches use."""
+        tenant = self.workspace.tenant
+        brought = [(one, one.brought) for one in said if one.brought is not None]
+        number = await self.connection.fetchval(vectors.BROUGHT_MODEL, model, len(brought[0][1].values))
+        last: int = await self.connection.fetchval(vectors.STAMPS, tenant, len(brought))
+        rows = [
+            (one.position, one.namespace, one.digest, last - place, pack(given.direction))
+            for place, (one, given) in enumerate(brought)
+        ]
+        await self.connection.execute(vectors.KEEP, tenant, number, *_columns(rows, 5))
+        await self.connection.execute(vectors.LEAVE_POSITIONS, tenant, number, [row[0] for row in rows])
+
+    async def _load_models(self) -> None:
+        """Read the models in use; where there is none, nobody else may name one before this transaction ends."""
+        rows = await self.connection.fetch(vectors.MODELS)
+        if not rows:
+            await self.connection.execute(vectors.LOCK_MODELS)
+            rows = await self.connection.fetch(vectors.MODELS)
+        self.workspace.know_models({row["name"]: row["dimension"] for row in rows})
 
     async def _fetch(self, sql: str, *parameters: object) -> Sequence[asyncpg.Record]:
         rows: Sequence[asyncpg.Record] = await self.connection.fetch(sql, self.workspace.tenant, *parameters)
@@ -130,6 +187,19 @@ class Transaction:
             self.workspace.know_document((namespace, memory_id), version, doc)
         for namespace, memory_id, version in need.documents:
             self.workspace.know_document((namespace, memory_id), version, None)
+
+    async def _load_twins(self, need: Need) -> None:
+        for row in await self._fetch(statements.TWINS, *_columns(need.twins, 2)):
+            self.workspace.hold((row["namespace"], row["id"]), _held(row))
+        for twin in need.twins:
+            self.workspace.know_twins(*twin)
+
+    async def _load_rooms(self, need: Need) -> None:
+        await self.flush()  # what is decided counts
+        for name, settings, rows, size_bytes in await self._fetch(statements.ROOMS, list(need.rooms)):
+            self.workspace.know_room(name, Room(_decode_settings(settings or b"{}"), rows, size_bytes))
+        for name in need.rooms:
+            self.workspace.know_room(name, EMPTY)
 
     async def _load_requests(self, need: Need) -> None:
         for row in await self._fetch(statements.REQUESTS, *_columns(need.requests, 2)):
@@ -172,6 +242,21 @@ def _written(pending: Pending) -> list[list[Any]]:
         *_columns(sorted(pending.indexed.items()), 2),
         *_columns(growth, 5),
     ]
+
+
+def _said(pending: Pending) -> list[_Said]:
+    """Return what each memory says after the transaction, with the vector that was brought for that very text."""
+    said: dict[int, _Said] = {}
+    for line in pending.lines:
+        one = line.version
+        text = "" if one.memory is None else embedding_text(one.memory)
+        digest = None if one.memory is None else digest_of(text)
+        before = said.get(one.position)
+        brought = one.embedding
+        if brought is None and before is not None and before.digest == digest:
+            brought = before.brought
+        said[one.position] = _Said(one.position, line.namespace, one.at_us, digest, bool(text), brought)
+    return list(said.values())
 
 
 def _memory_row(row: Row) -> tuple[Any, ...]:

@@ -71,4 +71,5 @@ class PostgresUpkeep(Connections):
         await self.writer.close()
         await self.wakeups.close()
         await self.writing.close()
+        await self.exporting.close()
         await self.pool.close()

@@ -14,11 +14,11 @@ from ragrid.services.memory.changes import Change, Create, Replace, Restore, Sco
 from ragrid.services.memory.errors import VersionError
 from ragrid.services.memory.ground import Outcome, Remembered, room_after
 from ragrid.services.memory.model import fingerprint_of
-from ragrid.services.memory.namespaces import EMPTY, Room
+from ragrid.services.memory.namespaces import Room
 from ragrid.services.memory.postgresql.lexemes import Lexemes
 from ragrid.services.memory.protocol.memories import IDEMPOTENCY_US
 from ragrid.services.memory.validate import Fault
-from ragrid.services.memory.vectors import GivenVector
+from ragrid.services.memory.vectors import GivenVector, fault_of_vector
 
 #: Namespace and id: what a memory is called within its tenant.
 Key = tuple[str, str]
@@ -34,6 +34,7 @@ class Need(msgspec.Struct, frozen=True):
     twins: tuple[tuple[str, bytes], ...] = ()
     rooms: tuple[str, ...] = ()
     requests: tuple[RequestKey, ...] = ()
+    models: bool = False
 
 
 class NotLoadedError(Exception):
@@ -121,6 +122,7 @@ class Workspace:
         self._loaded_twins: set[tuple[str, bytes]] = set()
         self._rooms: dict[str, Room] = {}
         self._requests: dict[RequestKey, Request | None] = {}
+        self._models: dict[str, int | None] | None = None
         self._lexemes: dict[str, Lexemes] = {}
 
     # What the server says; what was decided since is newer and stays.
@@ -141,6 +143,14 @@ class Workspace:
     def know_room(self, namespace: str, room: Room) -> None:
         """Take in the settings and the size of a namespace."""
         self._rooms.setdefault(namespace, room)
+
+    def know_models(self, models: dict[str, int | None]) -> None:
+        """Take in the models that searches use, with their dimensions."""
+        self._models = models
+
+    def put_room(self, namespace: str, room: Room) -> None:
+        """Take in settings that this transaction has written."""
+        self._rooms[namespace] = room
 
     def know_request(self, key: RequestKey, request: Request | None) -> None:
         """Take in what the server knows of an idempotency key."""
@@ -179,7 +189,12 @@ class Workspace:
 
     def vector_fault(self, given: GivenVector) -> Fault | None:
         """See Ground."""
-        return "/embedding", f"this store keeps no vectors yet, {given.model!r} or other; leave it out"
+        if self._models is None:
+            raise NotLoadedError(Need(models=True))
+        fault = fault_of_vector(given, self._models)
+        if not self._models:
+            self._models = {given.model: len(given.values)}
+        return fault
 
     def room(self, scope: Scope) -> Room:
         """See Ground."""
@@ -236,7 +251,8 @@ class Workspace:
         words = self._index(key, version, growth)
         growth.rows += version.rows_delta
         growth.size_bytes += version.size_delta
-        self._rooms[namespace] = room_after(self._rooms.get(namespace, EMPTY), [version])
+        if namespace in self._rooms:
+            self._rooms[namespace] = room_after(self._rooms[namespace], [version])
         self._held[key] = Held(version.stored, words, version.fingerprint)
         if version.fingerprint is not None:
             self._alike[namespace, version.fingerprint].add(version.id)
@@ -301,4 +317,5 @@ def joined(needs: Iterable[Need]) -> Need:
         twins=tuple({one for need in every for one in need.twins}),
         rooms=tuple({one for need in every for one in need.rooms}),
         requests=tuple({one for need in every for one in need.requests}),
+        models=any(need.models for need in every),
     )

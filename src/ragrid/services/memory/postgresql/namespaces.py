@@ -1,0 +1,117 @@
+"""Namespaces, in PostgreSQL."""
+
+import asyncpg
+import msgspec
+
+from ragrid.services.memory.changes import ANY, Condition, Scope
+from ragrid.services.memory.errors import NoNamespaceError
+from ragrid.services.memory.namespaces import Namespace, NamespaceSettings, PutNamespace, Room, check_version
+from ragrid.services.memory.postgresql.connections import Connections
+from ragrid.services.memory.postgresql.transaction import Transaction
+from ragrid.services.memory.postgresql.writer import Job
+from ragrid.services.memory.protocol.namespaces import Usage
+
+_COLUMNS = "name, number, settings, rows, size_bytes, version, created_us, updated_us, updated_by"
+_ONE = f"SELECT {_COLUMNS} FROM namespace WHERE tenant = $1 AND name = $2"  # noqa: S608 - our own words
+_SEVERAL = f"""
+SELECT {_COLUMNS} FROM namespace WHERE tenant = $1 AND number < $2 ORDER BY number DESC LIMIT $3
+"""  # noqa: S608 - our own words
+_USAGE = """
+SELECT count(*), coalesce(sum(rows), 0)::bigint, coalesce(sum(size_bytes), 0)::bigint
+FROM namespace WHERE tenant = $1
+"""
+_PUT = f"""
+INSERT INTO namespace AS n (tenant, name, created_us, settings, updated_us, updated_by)
+VALUES ($1, $2, $3, $4, $3, $5)
+ON CONFLICT (tenant, name) DO UPDATE SET settings = excluded.settings, version = n.version + 1,
+  updated_us = excluded.updated_us, updated_by = excluded.updated_by
+RETURNING {_COLUMNS}
+"""  # noqa: S608 - our own words
+
+#: A namespace of a million memories takes longer than any other statement.
+_PATIENCE_S = 600
+_ERASE = (
+    """
+    DELETE FROM memory_words AS w USING memory AS m
+    WHERE m.tenant = $1 AND m.namespace = $2 AND w.tenant = $1 AND w.position = m.position
+    """,
+    "DELETE FROM memory_vector WHERE tenant = $1 AND namespace = $2",
+    "DELETE FROM embedding_outbox WHERE tenant = $1 AND namespace = $2",
+    "DELETE FROM memory WHERE tenant = $1 AND namespace = $2",
+    "DELETE FROM memory_event WHERE tenant = $1 AND namespace = $2",
+    "DELETE FROM session_message WHERE tenant = $1 AND namespace = $2",
+    "DELETE FROM session WHERE tenant = $1 AND namespace = $2",
+    "DELETE FROM session_append WHERE tenant = $1 AND namespace = $2",
+    """
+    UPDATE tenant AS t SET rows = t.rows - n.rows FROM namespace AS n
+    WHERE t.tenant = $1 AND n.tenant = $1 AND n.name = $2
+    """,
+    "DELETE FROM namespace WHERE tenant = $1 AND name = $2",
+)
+
+_encode = msgspec.json.Encoder().encode
+_decode_settings = msgspec.json.Decoder(NamespaceSettings).decode
+
+
+class PostgresNamespaces(Connections):
+    """See protocol/namespaces.py."""
+
+    async def namespace(self, scope: Scope) -> Namespace | None:
+        """See Namespaces."""
+        rows = await self.rows(scope.tenant, _ONE, scope.tenant, scope.namespace)
+        return _namespace_of(rows[0]) if rows else None
+
+    async def namespaces(self, tenant: str, *, limit: int, before: int | None = None) -> tuple[Namespace, ...]:
+        """See Namespaces."""
+        rows = await self.rows(tenant, _SEVERAL, tenant, before if before is not None else 2**62, limit)
+        return tuple(_namespace_of(row) for row in rows)
+
+    async def put_namespace(self, put: PutNamespace) -> Namespace:
+        """See Namespaces."""
+        done: Namespace = await self.writer.submit(put.scope.tenant, Job(lambda transaction: _put(transaction, put)))
+        return done
+
+    async def delete_namespace(self, scope: Scope, *, condition: Condition = ANY) -> None:
+        """See Namespaces. All of it goes in one transaction; the tenant's other writes wait as long."""
+        job = Job(lambda transaction: _delete(transaction, scope, condition))
+        await self.writer.submit(scope.tenant, job)
+
+    async def usage(self, tenant: str) -> Usage:
+        """See Namespaces."""
+        return Usage(*(await self.rows(tenant, _USAGE, tenant))[0])
+
+
+async def _put(transaction: Transaction, put: PutNamespace) -> Namespace:
+    await transaction.flush()
+    key = (put.scope.tenant, put.scope.namespace)
+    check_version(await _current(transaction, put.scope), put.condition)
+    row = await transaction.connection.fetchrow(_PUT, *key, put.at_us, _encode(put.settings), put.actor)
+    if row is None:
+        raise AssertionError("an upsert returns its row")
+    namespace = _namespace_of(row)
+    transaction.workspace.put_room(namespace.name, namespace.room)
+    return namespace
+
+
+async def _delete(transaction: Transaction, scope: Scope, condition: Condition) -> None:
+    await transaction.flush()
+    current = await _current(transaction, scope)
+    if current is None:
+        raise NoNamespaceError(f"no namespace {scope.namespace!r}")
+    check_version(current, condition)
+    connection = transaction.connection
+    await connection.execute(f"SET LOCAL statement_timeout = '{_PATIENCE_S}s'")
+    for sql in _ERASE:
+        await connection.execute(sql, scope.tenant, scope.namespace, timeout=_PATIENCE_S)
+    await connection.execute("SET LOCAL statement_timeout TO DEFAULT")
+    transaction.begin_anew(changed=(scope.namespace,))
+
+
+async def _current(transaction: Transaction, scope: Scope) -> Namespace | None:
+    row = await transaction.connection.fetchrow(_ONE, scope.tenant, scope.namespace)
+    return None if row is None else _namespace_of(row)
+
+
+def _namespace_of(row: asyncpg.Record) -> Namespace:
+    name, number, settings, rows, size_bytes, *life = row
+    return Namespace(name, number, Room(_decode_settings(settings or b"{}"), rows, size_bytes), *life)
