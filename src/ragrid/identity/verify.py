@@ -27,8 +27,9 @@ ISSUED_AHEAD_S = 60.0
 VERDICT_CEILING_S = 30.0
 #: Verdicts kept at once; the oldest leaves first. About 1.5 KB each.
 VERDICT_LIMIT = 4096
-#: Claims that name somebody are short; longer ones are a mistake of the issuer.
-NAME_LIMIT_CHARACTERS = 512
+#: Claims that name somebody are short and in ASCII, as everybody reads and compares it; others are a mistake of the
+#: issuer. The gateway has the same limits.
+NAME_LIMIT_CHARACTERS = 256
 
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _HEADER_MEMBERS = frozenset({"alg", "kid", "typ"})
@@ -207,8 +208,10 @@ def _names(value: object, claim: str) -> tuple[str, ...]:
 
 def _name(members: Mapping[str, Any], claim: str) -> str:
     value = members.get(claim)
-    if not isinstance(value, str) or not 0 < len(value) <= NAME_LIMIT_CHARACTERS or not value.isprintable():
-        raise InvalidTokenError(f"token {claim!r} is not a string of 1 to {NAME_LIMIT_CHARACTERS} printable characters")
+    if not isinstance(value, str) or not 0 < len(value) <= NAME_LIMIT_CHARACTERS:
+        raise InvalidTokenError(f"token {claim!r} is not a string of 1 to {NAME_LIMIT_CHARACTERS} characters")
+    if not value.isascii() or not value.isprintable():
+        raise InvalidTokenError(f"token {claim!r} holds what is no printable ASCII character")
     return value
 
 

@@ -1,15 +1,23 @@
 """Every crafted token and every flipped bit at the real edge: 401 in one shape, never 500, never 200."""
 
 import json
+import os
+import random
 import time
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 from joserfc.jwk import ECKey
 
 from ragrid.gateway.routes import POLICY
+from ragrid.identity.keys import FixedKeys, parse_jwks
+from ragrid.identity.verify import InvalidTokenError, TokenVerifier
+from ragrid.spec.settings import TokenTrust
 from ragrid.system.clock import ManualClock
 from support.crafted_tokens import crafted_tokens, flipped_tokens, good_tokens
+from support.mutated_tokens import mutated_tokens
 from support.steady_client import Answer, answers_of, get_with
 from support.token_mint import TokenMint
 
@@ -76,3 +84,26 @@ async def test_every_flipped_bit_is_refused(module_edge: Any, mint: TokenMint) -
     assert len(flipped) == 8 * len(token)
     for one, answer in zip(flipped, answers[1:], strict=True):
         assert answer.status == 401 or (answer.status == 400 and not is_for_http(one)), repr(one)
+
+
+async def test_the_edge_and_the_services_read_a_token_alike(module_edge: Any, mint: TokenMint) -> None:
+    """Two readers of one token are a hole: whatever is nearly good is good for both, or for neither."""
+    seed = int(os.environ.get("RAGRID_TOKEN_SEED", str(time.time_ns() % 1_000_000)))
+    count = int(os.environ.get("RAGRID_MUTATED_TOKENS", "1000"))
+    trust = TokenTrust(issuer=mint.issuer, audience="memory", jwks_file=Path("unused"))
+    service = TokenVerifier(trust, FixedKeys(parse_jwks(mint.jwks)), mint.clock)
+    tokens = list(mutated_tokens(mint, random.Random(seed), count))
+    answers = await answers_of(module_edge.config.http_port, [get_with(PATH, token) for token in tokens])
+    taken = Counter(answer.status != 401 for answer in answers)
+    assert min(taken[True], taken[False]) > count / 50, "too few of one kind to show anything"
+    for token, answer in zip(tokens, answers, strict=True):
+        assert answer.status in (200, 401, 403), f"seed {seed}: {token}"
+        assert (answer.status != 401) == is_taken(service, token), f"seed {seed}, edge {answer.status}: {token}"
+
+
+def is_taken(service: TokenVerifier, token: str) -> bool:
+    try:
+        service.verify(token)
+    except InvalidTokenError:
+        return False
+    return True

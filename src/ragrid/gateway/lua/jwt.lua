@@ -128,7 +128,7 @@ local function signature_holds(key, signature, signed)
 end
 
 local function is_name(value)
-    return type(value) == "string" and #value >= 1 and #value <= NAME_LIMIT and not find(value, "[%z\1-\31\127]")
+    return type(value) == "string" and #value >= 1 and #value <= NAME_LIMIT and not find(value, "[^ -~]")
 end
 
 local function is_time(value)

@@ -13,7 +13,8 @@ local _M = {}
 
 -- Our tokens nest once.
 local DEPTH_LIMIT = 32
-local NUMBER = [[-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?]]
+-- LuaJIT reads an exponent of many digits as another one.
+local NUMBER = [[-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3})?]]
 local WORDS = { ["true"] = true, ["false"] = false, ["null"] = ngx.null }
 -- Marks what was written as a list: an empty one would look like an empty object.
 local LIST = {}
