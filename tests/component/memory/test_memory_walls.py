@@ -23,7 +23,7 @@ async def callers(tmp_path: Path) -> AsyncIterator[tuple[Caller, Caller]]:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://memory") as client:
         yield (
             Caller(client, mint.token(tenant="acme", sub="alice")),
-            Caller(client, mint.token(tenant="evil", sub="eve")),
+            Caller(client, mint.token(tenant="evil", sub="eve", scope="memory:read memory:write memory:admin")),
         )
     await store.close()
 
@@ -32,7 +32,12 @@ FOREIGN: list[tuple[str, str, Any, dict[str, str]]] = [
     ("GET", "/{id}", None, {}),
     ("HEAD", "/{id}", None, {}),
     ("GET", "/{id}", None, {"if-none-match": "*"}),
+    ("GET", "/{id}?version=1", None, {}),
+    ("GET", "/{id}?as_of=2999-01-01T00:00:00Z", None, {}),
     ("GET", "/{id}/history", None, {}),
+    ("POST", "/{id}/restore", {"version": 1}, {}),
+    ("POST", "/{id}/restore", {}, {"if-match": "*"}),
+    ("DELETE", "/{id}?purge=true", None, {}),
     ("PATCH", "/{id}", {"content": "taken"}, {}),
     ("PATCH", "/{id}", {"content": "taken"}, {"if-match": '"1"'}),
     ("DELETE", "/{id}", None, {}),
@@ -43,6 +48,7 @@ FOREIGN: list[tuple[str, str, Any, dict[str, str]]] = [
     ("POST", "/search", {"query": MARK}, {}),
     ("POST", "/search", {"query": MARK, "filter": {"user_id": "u", "tags": ["t"]}}, {}),
     ("POST", "", {"content": "mine"}, {"idempotency-key": "key"}),
+    ("POST", "?on_duplicate=return", {"content": MARK, "user_id": "u"}, {}),
     ("PUT", "/{id}", {"content": "mine"}, {}),
 ]
 
@@ -66,7 +72,7 @@ async def test_a_foreign_memory_is_not_there(
     else:
         assert answer.status_code in {200, 201}
         assert answer.headers.get("etag", '"1"') == '"1"'
-    assert MARK not in answer.text
+    assert MARK not in answer.text or (body or {}).get("content") == MARK
     assert "idempotency-replayed" not in answer.headers
     assert (await alice.call("GET", f"/{made['id']}/history")).content == before
 
@@ -78,3 +84,40 @@ async def test_nobody_says_in_a_body_who_they_are(callers: tuple[Caller, Caller]
         answer = await eve.call(method, path, json={"content": "x", member: "acme"})
         assert answer.status_code == 422
         assert answer.json()["errors"][0]["pointer"] == f"/{member}"
+
+
+async def test_a_batch_reaches_no_foreign_memory(callers: tuple[Caller, Caller]) -> None:
+    alice, eve = callers
+    made = await alice.create(content=MARK, user_id="u")
+    before = (await alice.call("GET", f"/{made['id']}/history")).content
+    operations: list[Any] = [
+        {"op": "patch", "id": made["id"], "patch": {"content": "taken"}},
+        {"op": "delete", "id": made["id"]},
+        {"op": "restore", "id": made["id"], "version": 1},
+        {"op": "put", "id": made["id"], "memory": {"content": "taken"}, "if_match": 1},
+        {"op": "create", "memory": {"content": "mine", "supersedes": [made["id"]]}},
+    ]
+    for is_atomic in (False, True):
+        answer = await eve.call(
+            "POST", "/batch", json={"operations": operations, "atomic": is_atomic, "documents": True}
+        )
+        assert MARK not in answer.text
+        if not is_atomic:
+            assert [one["status"] for one in answer.json()["results"]] == [404, 404, 404, 412, 422]
+    assert (await alice.call("GET", f"/{made['id']}/history")).content == before
+
+
+async def test_forgetting_and_namespaces_end_at_the_wall(callers: tuple[Caller, Caller]) -> None:
+    alice, eve = callers
+    made = await alice.create(content=MARK, user_id="u")
+    counted = await eve.call("POST", "/forget", json={"filter": {"user_id": "u"}, "dry_run": True, "purge": True})
+    assert counted.json()["count"] == 0
+    body = {"filter": {"user_id": "u"}, "token": counted.json()["token"], "purge": True}
+    assert (await eve.call("POST", "/forget", json=body)).json() == {"forgotten": 0, "is_complete": True}
+    for method, status in (("GET", 404), ("DELETE", 404), ("PUT", 201), ("DELETE", 204)):
+        settings = {"quota_rows": 1, "require_if_match": True} if method == "PUT" else None
+        answer = await eve.call(method, "/../namespaces/default", json=settings)
+        assert answer.status_code == status
+    assert (await eve.call("GET", "/../namespaces")).json() == {"namespaces": [], "next_cursor": None}
+    assert (await eve.call("GET", "/../stats")).json() == {"namespaces": 0, "memories": 0, "bytes": 0}
+    assert (await alice.call("PATCH", f"/{made['id']}", json={"importance": 1})).status_code == 200
