@@ -108,7 +108,7 @@ def test_unknown_paths_and_methods(module_edge: Any) -> None:
             "/metrics",
         ),
         *("/api/v1/heartbeat", "/api/v2/reset", "/api/v2/docs", "/healthz", "/readyz", "/state", "/revocations"),
-        *("/api/v2/collections/a:b:c", "/oauth2/nope", "/.well-known/nope", "/memory/v1", "/rag/v2/ask", "/mcp"),
+        *("/api/v2/collections/a:b:c", "/oauth2/nope", "/.well-known/nope", "/memory/v1", "/rag/v2/ask", "/mcp2"),
     )
     for path in unknown:
         answer = httpx.get(edge.url + path, headers=admin)
