@@ -22,6 +22,27 @@ HTTP_DURATION = "ragrid_http_request_duration_seconds"
 #: Exported by services that verify tokens from files (memory, rag): seconds since revocations were last confirmed.
 REVOCATIONS_AGE = "ragrid_revocations_age_seconds"
 
+#: Exported by the memory service. Labels: search `mode`; failures `kind`; tool calls `tool`, `outcome`.
+MEMORY_ROWS = "memory_rows"
+MEMORY_STORE_BYTES = "memory_store_bytes"
+MEMORY_WRITE_QUEUE = "memory_write_queue_depth"
+MEMORY_COMMIT = "memory_commit_seconds"
+MEMORY_COMMIT_BATCH = "memory_commit_batch_size"
+MEMORY_SEARCH = "memory_search_seconds"
+MEMORY_QUERY_EMBED = "memory_query_embed_seconds"
+MEMORY_OUTBOX_LAG = "memory_outbox_lag_seconds"
+MEMORY_EMBEDDINGS_WAITING = "memory_embeddings_waiting"
+MEMORY_EMBEDDINGS_GIVEN_UP = "memory_embeddings_given_up"
+MEMORY_EMBEDDED = "memory_embedded_total"
+MEMORY_EMBEDDING_FAILURES = "memory_embedding_failures_total"
+MEMORY_VECTOR_CACHE = "memory_vector_cache_bytes"
+MEMORY_EXPIRED = "memory_expired_total"
+MEMORY_TOOL_CALLS = "memory_tool_calls_total"
+MEMORY_FEED_WAITING = "memory_feed_waiting"
+
+#: Exported by every Python process of ours (prometheus_client).
+PROCESS_MEMORY = "process_resident_memory_bytes"
+
 #: Exported by the agent. Labels: part, instance; the registry's has none.
 INSTANCE_UP = "ragrid_instance_up"
 REGISTRY_UP = "ragrid_registry_up"
@@ -58,6 +79,25 @@ GATEWAY = (
 )
 SERVICES = (HTTP_REQUESTS, HTTP_DURATION)
 VERIFIERS = (REVOCATIONS_AGE,)
+MEMORY = (
+    MEMORY_ROWS,
+    MEMORY_STORE_BYTES,
+    MEMORY_WRITE_QUEUE,
+    MEMORY_COMMIT,
+    MEMORY_COMMIT_BATCH,
+    MEMORY_SEARCH,
+    MEMORY_QUERY_EMBED,
+    MEMORY_OUTBOX_LAG,
+    MEMORY_EMBEDDINGS_WAITING,
+    MEMORY_EMBEDDINGS_GIVEN_UP,
+    MEMORY_EMBEDDED,
+    MEMORY_EMBEDDING_FAILURES,
+    MEMORY_VECTOR_CACHE,
+    MEMORY_EXPIRED,
+    MEMORY_TOOL_CALLS,
+    MEMORY_FEED_WAITING,
+)
+PROCESS = (PROCESS_MEMORY,)
 AGENT = (INSTANCE_UP, REGISTRY_UP, PART_GIVEN_UP, "ragrid_instance_registered", "ragrid_check_failures_total")
 
 DATABASE = (DATABASE_UP, DATABASE_CONNECTIONS, DATABASE_MAX_CONNECTIONS, DATABASE_OLDEST_TRANSACTION)
@@ -76,4 +116,6 @@ GPU = ("DCGM_FI_DEV_GPU_UTIL",)
 VLLM = ("vllm:num_requests_waiting",)
 
 #: Everything that a rule may ask for. `up` is Prometheus's own.
-KNOWN = frozenset((*GATEWAY, *SERVICES, *VERIFIERS, *AGENT, *DATABASE, *NODE, *GPU, *VLLM, SCRAPE_COVERAGE, "up"))
+KNOWN = frozenset(
+    (*GATEWAY, *SERVICES, *VERIFIERS, *MEMORY, *PROCESS, *AGENT, *DATABASE, *NODE, *GPU, *VLLM, SCRAPE_COVERAGE, "up")
+)

@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 
 from ragrid.agent.metrics import AgentMetrics
 from ragrid.errors import UnreachableError
 from ragrid.identity.open import REVOCATIONS_AGE
 from ragrid.monitoring import names
 from ragrid.services.database.monitor import FIGURES, Page, Seen
+from ragrid.services.memory import metrics as memory_metrics
 from ragrid.web.metrics import RequestMetrics
 
 LUA = Path(__file__).parents[3] / "src" / "ragrid" / "gateway" / "lua"
@@ -50,6 +51,11 @@ def test_verifiers_export_what_is_asked_of_them() -> None:
     registry = CollectorRegistry()
     registry.register(REVOCATIONS_AGE)
     assert missing(names.VERIFIERS, families(registry)) == set()
+
+
+def test_memory_exports_what_is_asked_of_it() -> None:
+    assert memory_metrics.ROWS is not None  # imported for what it registers
+    assert missing((*names.MEMORY, *names.PROCESS), families(REGISTRY)) == set()
 
 
 def test_services_export_what_is_asked_of_them() -> None:

@@ -8,6 +8,8 @@ from ragrid.drivers.local.part import Part, Probe, Scrape
 from ragrid.drivers.local.parts_relay import UPSTREAM_PATH
 from ragrid.drivers.local.parts_services import CHROMADB_VERSION, python_part_command
 from ragrid.drivers.local.site import Site
+from ragrid.monitoring.grafana import render_dashboard, render_provisioning
+from ragrid.monitoring.memory_dashboard import memory_dashboard
 from ragrid.monitoring.prometheus import (
     PrometheusConfig,
     ScrapeTarget,
@@ -134,9 +136,22 @@ def prometheus_part(site: Site, targets: Sequence[ScrapeTarget]) -> Part:
         ports=(site.port("monitoring.port", monitoring.port),),
         probe=Probe(f"http://{site.address}:{monitoring.port}/-/ready"),
         scrape=Scrape(site.address, monitoring.port),
-        files={f"etc/prometheus/{name}": content for name, content in render_prometheus(config).items()},
+        files={
+            **{f"etc/prometheus/{name}": content for name, content in render_prometheus(config).items()},
+            **_grafana_files(site),
+        },
         priority=50,
     )
+
+
+def _grafana_files(site: Site) -> dict[str, bytes]:
+    """Return what a Grafana of one's own shows the grid with; ragrid runs none."""
+    url = f"http://{site.address}:{site.grid.monitoring.port}"
+    provisioning = render_provisioning(prometheus_url=url, dashboards=str(site.layout.etc / "grafana" / "dashboards"))
+    files = {f"etc/grafana/provisioning/{name}": content for name, content in provisioning.items()}
+    if site.grid.services.memory:
+        files["etc/grafana/dashboards/memory.json"] = render_dashboard(memory_dashboard())
+    return files
 
 
 def scrape_target(site: Site, part: Part) -> ScrapeTarget:
