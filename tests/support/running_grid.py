@@ -42,7 +42,7 @@ class RunningGrid:
             "XDG_STATE_HOME": str(self.home),
             "XDG_CONFIG_HOME": str(self.home / "nobody"),
         }  # who runs it signs in elsewhere
-        return {**os.environ, **own, "NO_COLOR": "1"}
+        return {**os.environ, **own, "NO_COLOR": "1", "RAGRID_TOKEN": ""}
 
     def cli(self, *arguments: str, limit_s: float = START_LIMIT_S) -> subprocess.CompletedProcess[str]:
         """Run one verb to its end."""

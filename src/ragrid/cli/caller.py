@@ -1,6 +1,7 @@
 """As whom the verbs for everyday work call a grid: with a given token, as the person who is signed in, or as a role."""
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from ragrid.client.transport import checked_address
 from ragrid.drivers.local.site import Site
 from ragrid.errors import AuthError, UsageError
 from ragrid.identity.strict import decode_base64url, strict_object
+
+#: Holds an access token for a whole shell session.
+VARIABLE = "RAGRID_TOKEN"
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,6 @@ def caller_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--token",
-            envvar="RAGRID_TOKEN",
             help="An access token; `-` reads it from standard input. Default: $RAGRID_TOKEN, else that of "
             "`ragrid login`, else that of a role of the grid on this machine.",
         ),
@@ -75,8 +78,9 @@ def grid_of(caller: Caller, role: str) -> GridClient:
     """
     place = _place(caller)
     address, ca_file = place.address, place.ca_file
-    if caller.token is not None:
-        return GridClient(address, ca_file=ca_file, token=read_argument(caller.token, "--token"))
+    given = caller.token or os.environ.get(VARIABLE)
+    if given:
+        return GridClient(address, ca_file=ca_file, token=read_argument(given, "--token"))
     if place.sign_in is not None:
         login = CachedLogin(place.sign_in.file, GridClient(address, ca_file=ca_file), ca_file=ca_file)
         say(f"[dim]as {_subject_of(login())}, who is signed in[/dim]")

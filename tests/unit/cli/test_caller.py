@@ -19,7 +19,8 @@ FAR_S = 4_000_000_000.0
 def _nobody_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name))
-    monkeypatch.delenv("RAGRID_STATE", raising=False)
+    for name in ("RAGRID_STATE", "RAGRID_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def sign_in(address: str, subject: str) -> str:
@@ -34,10 +35,13 @@ def token_of(caller: Caller) -> tuple[str, str]:
         return grid.address, grid._bearer("test")
 
 
-def test_a_given_token_comes_first() -> None:
+def test_a_given_token_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     sign_in(ADDRESS, "ada")
     assert token_of(Caller(address=ADDRESS, token="given")) == (ADDRESS, "given")
     assert token_of(Caller(token="given")) == (ADDRESS, "given"), "the sign-in says where"
+    monkeypatch.setenv("RAGRID_TOKEN", "of the shell")
+    assert token_of(Caller()) == (ADDRESS, "of the shell")
+    assert token_of(Caller(token="given")) == (ADDRESS, "given")
 
 
 def test_who_is_signed_in_is_used_and_named(capsys: pytest.CaptureFixture[str]) -> None:
