@@ -1,7 +1,11 @@
-"""Whatever is done to both stores, in whatever order, they show the same."""
+"""Whatever is done to a durable store and to the one in memory, in whatever order, they show the same.
+
+`MEMORY_HISTORIES=500` for the long proof: so many histories of 50 steps for each.
+"""
 
 import asyncio
 import itertools
+import os
 import tempfile
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
@@ -14,14 +18,31 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from ragrid.errors import RagridError
-from ragrid.services.memory.changes import Change, Condition, Create, Delete, Idempotency, Patch, Replace, Scope
+from ragrid.services.memory.changes import (
+    Change,
+    Condition,
+    Create,
+    Delete,
+    Idempotency,
+    OnDuplicate,
+    Patch,
+    Purge,
+    Replace,
+    Restore,
+    Scope,
+)
 from ragrid.services.memory.inmemory.store import InMemoryStore
 from ragrid.services.memory.model import MemoryInput
+from ragrid.services.memory.postgresql.store import PostgresStore
 from ragrid.services.memory.protocol.memories import Filter
 from ragrid.services.memory.protocol.store import MemoryStore
 from ragrid.services.memory.sqlite.store import SqliteStore
 
 SECOND = 1_000_000
+#: Histories, and steps of each; PostgreSQL has fewer of them in a quick run: each look is a round trip.
+LONG = int(os.environ.get("MEMORY_HISTORIES", "0"))
+HISTORIES = {"sqlite": LONG or 25, "postgresql": LONG or 8}
+STEPS = 50 if LONG else 25
 IDS = st.sampled_from(["a", "b", "c"])
 WORDS = st.sampled_from(["tea", "coffee", "water"])
 TAGS = st.lists(st.sampled_from(["x", "y"]), unique=True).map(tuple)
@@ -54,7 +75,7 @@ class Stores(RuleBasedStateMachine):
     """Two stores, one sequence of changes, one clock."""
 
     runner: asyncio.Runner
-    sqlite: SqliteStore
+    durable: MemoryStore
     numbers = itertools.count()
 
     @initialize()
@@ -67,7 +88,7 @@ class Stores(RuleBasedStateMachine):
 
     def both(self, call: Any) -> None:
         """Do one thing to both, and find that they answer alike."""
-        assert self.seen(call(self.sqlite)) == self.seen(call(self.inmemory))
+        assert self.seen(call(self.durable)) == self.seen(call(self.inmemory))
 
     def seen(self, work: Coroutine[Any, Any, Any]) -> Any:
         try:
@@ -87,11 +108,16 @@ class Stores(RuleBasedStateMachine):
         given=GIVEN,
         key=st.sampled_from([None, "k1", "k2"]),
         print_=st.sampled_from([b"1", b"2"]),
+        on_duplicate=st.sampled_from([None, "keep", "return", "supersede"]),
     )
-    def create(self, scope: int, given: MemoryInput, key: str | None, print_: bytes) -> None:
+    def create(
+        self, scope: int, given: MemoryInput, key: str | None, print_: bytes, on_duplicate: OnDuplicate | None
+    ) -> None:
         idempotency = Idempotency(key, print_) if key else None
         memory_id = f"new{next(self.created)}"
-        self.change(Create(self.scopes[scope], memory_id, "al", self.now_us, given, idempotency))
+        self.change(
+            Create(self.scopes[scope], memory_id, "al", self.now_us, given, idempotency, on_duplicate=on_duplicate)
+        )
 
     @rule(scope=st.integers(0, 1), memory_id=IDS, patch=PATCHES, condition=CONDITIONS)
     def patch(self, scope: int, memory_id: str, patch: dict[str, Any], condition: Condition) -> None:
@@ -101,13 +127,21 @@ class Stores(RuleBasedStateMachine):
     def delete(self, scope: int, memory_id: str, condition: Condition) -> None:
         self.change(Delete(self.scopes[scope], memory_id, "bo", self.now_us, condition))
 
+    @rule(scope=st.integers(0, 1), memory_id=IDS, version=st.sampled_from([None, 1, 2, 3]), condition=CONDITIONS)
+    def restore(self, scope: int, memory_id: str, version: int | None, condition: Condition) -> None:
+        self.change(Restore(self.scopes[scope], memory_id, "bo", self.now_us, version, condition))
+
+    @rule(scope=st.integers(0, 1), memory_id=IDS)
+    def purge(self, scope: int, memory_id: str) -> None:
+        self.change(Purge(self.scopes[scope], memory_id, "bo", self.now_us))
+
     @rule(seconds=st.integers(1, 4))
     def wait(self, seconds: int) -> None:
         self.now_us += seconds * SECOND
 
     @rule()
     def sweep(self) -> None:
-        for store in (self.sqlite, self.inmemory):
+        for store in (self.durable, self.inmemory):
             self.runner.run(store.sweep(now_us=self.now_us, limit=1000))
 
     @rule(word=WORDS, tags=TAGS, user_id=st.sampled_from([None, "u"]))
@@ -142,15 +176,23 @@ def _without_seq(seen: Any) -> Any:
     return seen
 
 
-@pytest.fixture
-def machine() -> Iterator[type[Stores]]:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def machine(request: pytest.FixtureRequest) -> Iterator[type[Stores]]:
+    """The histories, ready to be lived through by a durable store of the kind that the test is run for."""
     with tempfile.TemporaryDirectory() as folder, asyncio.Runner() as runner:
-        Stores.runner, Stores.sqlite = runner, SqliteStore.open(Path(folder))
+        Stores.runner = runner
+        if request.param == "sqlite":
+            Stores.durable = SqliteStore.open(Path(folder))
+        else:
+            Stores.durable = runner.run(PostgresStore.open(request.getfixturevalue("memory_database")))
         try:
             yield Stores
         finally:
-            runner.run(Stores.sqlite.close())
+            runner.run(Stores.durable.close())
 
 
-def test_the_stores_agree(machine: type[Stores]) -> None:
-    run_state_machine_as_test(machine, settings=settings(max_examples=25, stateful_step_count=25, deadline=None))
+@pytest.mark.timeout(0 if LONG else 300)
+def test_the_stores_agree(machine: type[Stores], request: pytest.FixtureRequest) -> None:
+    histories = HISTORIES[request.node.callspec.params["machine"]]
+    wanted = settings(max_examples=histories, stateful_step_count=STEPS, deadline=None)
+    run_state_machine_as_test(machine, settings=wanted)
