@@ -8,8 +8,8 @@ from typing import Any, get_args
 import click
 
 from ragrid.cli.administer import draw
-from ragrid.cli.caller import Caller, grid_of
-from ragrid.cli.context import json_option, state_option
+from ragrid.cli.caller import Caller, caller_options, grid_of
+from ragrid.cli.context import json_option
 from ragrid.cli.memory_options import (
     content_of,
     criteria_of,
@@ -22,7 +22,6 @@ from ragrid.cli.memory_options import (
     show_memory,
 )
 from ragrid.cli.talk import say, show
-from ragrid.client import GridClient
 from ragrid.client.memory.models import Type
 from ragrid.errors import UsageError
 
@@ -55,7 +54,7 @@ def command() -> None:
 @click.option("--ttl", metavar="DURATION", help="Forget it after this long, `24h` for example.")
 @click.option("--pinned", is_flag=True, help="Do not let it expire.")
 @namespace_option
-@state_option
+@caller_options
 @json_option
 def put(
     content: str | None,
@@ -65,7 +64,7 @@ def put(
     if_version: int | None,
     if_absent: bool,
     namespace: str,
-    state: Path | None,
+    caller: Caller,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -74,7 +73,7 @@ def put(
         raise UsageError("--if-version, --new: they are about the memory at --id, which is missing")
     text = content_of(content, file)
     members = members_of(given)
-    with _grid(state, "writer") as grid:
+    with grid_of(caller, "writer") as grid:
         memories = grid.memories.within(namespace)
         if memory_id is None:
             kept = memories.create(text, **members)
@@ -90,11 +89,11 @@ def put(
 @command.command(epilog="\b\nExamples:\n  ragrid memory get tea\n  ragrid memory get tea -n demo --json | jq .version")
 @click.argument("memory_id", metavar="ID")
 @namespace_option
-@state_option
+@caller_options
 @json_option
-def get(memory_id: str, namespace: str, *, state: Path | None, as_json: bool) -> None:
+def get(memory_id: str, namespace: str, *, caller: Caller, as_json: bool) -> None:
     """Show one memory as it is now."""
-    with _grid(state, "reader") as grid:
+    with grid_of(caller, "reader") as grid:
         found = grid.memories.within(namespace).get(memory_id)
     if as_json:
         show(document_of(found))
@@ -109,13 +108,13 @@ def get(memory_id: str, namespace: str, *, state: Path | None, as_json: bool) ->
 @criteria_options
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1_000_000), help="The newest so many.")
 @namespace_option
-@state_option
+@caller_options
 @json_option
 def list_memories(
-    limit: int, *, namespace: str, kind: Type | None, state: Path | None, as_json: bool, **given: Any
+    limit: int, *, namespace: str, kind: Type | None, caller: Caller, as_json: bool, **given: Any
 ) -> None:
     """List memories, newest first."""
-    with _grid(state, "reader") as grid:
+    with grid_of(caller, "reader") as grid:
         found = list(islice(grid.memories.within(namespace).list(**criteria_of(kind, **given)), limit + 1))
     if as_json:
         show({"memories": document_of(found[:limit]), "is_complete": len(found) <= limit})
@@ -133,13 +132,13 @@ def list_memories(
 @click.option("-k", "count", default=10, show_default=True, type=click.IntRange(1, 100), help="How many at most.")
 @criteria_options
 @namespace_option
-@state_option
+@caller_options
 @json_option
 def search(
-    query: str, count: int, *, namespace: str, kind: Type | None, state: Path | None, as_json: bool, **given: Any
+    query: str, count: int, *, namespace: str, kind: Type | None, caller: Caller, as_json: bool, **given: Any
 ) -> None:
     """Find memories by what they say, best first."""
-    with _grid(state, "reader") as grid:
+    with grid_of(caller, "reader") as grid:
         found = grid.memories.within(namespace).search(query, k=count, **criteria_of(kind, **given))
     if as_json:
         show(document_of(found))
@@ -154,11 +153,11 @@ def search(
 @command.command(epilog="\b\nExamples:\n  ragrid memory history tea\n  ragrid memory history tea --json | jq .events")
 @click.argument("memory_id", metavar="ID")
 @namespace_option
-@state_option
+@caller_options
 @json_option
-def history(memory_id: str, namespace: str, *, state: Path | None, as_json: bool) -> None:
+def history(memory_id: str, namespace: str, *, caller: Caller, as_json: bool) -> None:
     """Show every version of a memory, newest first, also of one that was deleted."""
-    with _grid(state, "reader") as grid:
+    with grid_of(caller, "reader") as grid:
         events = list(grid.memories.within(namespace).history(memory_id))
     if as_json:
         show({"events": document_of(events)})
@@ -177,15 +176,13 @@ def history(memory_id: str, namespace: str, *, state: Path | None, as_json: bool
 @click.option("--if-version", type=click.IntRange(min=1), help="Delete this version and no other.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @namespace_option
-@state_option
+@caller_options
 @json_option
-def delete(
-    memory_id: str, namespace: str, *, if_version: int | None, yes: bool, state: Path | None, as_json: bool
-) -> None:
+def delete(memory_id: str, namespace: str, *, if_version: int | None, yes: bool, caller: Caller, as_json: bool) -> None:
     """Delete a memory; its history stays."""
     if not yes:
         click.confirm(f"delete {memory_id}?", abort=True, err=True)
-    with _grid(state, "writer") as grid:
+    with grid_of(caller, "writer") as grid:
         grid.memories.within(namespace).delete(memory_id, if_version=if_version)
     if as_json:
         show({"id": memory_id, "deleted": True})
@@ -201,7 +198,3 @@ def openapi(_as_json: bool) -> None:
     """Print the description of the memory API (OpenAPI 3.1); no grid is needed."""
     # The service is half a second of imports, and no other verb needs it.
     show(importlib.import_module("ragrid.services.memory.api.document").document())
-
-
-def _grid(state: Path | None, role: str) -> GridClient:
-    return grid_of(Caller(state=state), role)
