@@ -29,7 +29,7 @@ WHERE e.tenant = $1 AND e.namespace = $2 AND NOT m.is_erased AND (m.expires_us I
   e.doc IS NOT NULL OR (e.op = 'delete' AND NOT EXISTS (
     SELECT FROM memory_event AS later WHERE later.tenant = $1 AND later.namespace = $2 AND later.id = e.id
       AND later.seq > e.seq AND later.op IN ('expire', 'purge'))))
-ORDER BY e.seq
+ORDER BY m.position, e.seq
 """
 _SESSIONS = "SELECT id FROM session WHERE tenant = $1 AND namespace = $2 AND is_live ORDER BY id"
 _MESSAGES = """

@@ -20,31 +20,34 @@ async def take(
     if is_atomic:
         await transaction.set_savepoint()
     verdicts: list[Verdict] = []
+    previous: Copy | None = None
     for copy in copies:
         try:
-            verdicts.append(Verdict(is_new=await _take(transaction, copy, now_us)))
+            verdicts.append(Verdict(is_new=await _take(transaction, copy, previous, now_us)))
+            previous = copy
         except InvalidBodyError as error:
             verdicts.append(Verdict(faults=error.faults))
+            previous = None
     if is_atomic and any(one.faults for one in verdicts):
         await transaction.return_to_savepoint()
     return tuple(verdicts)
 
 
-async def _take(transaction: Transaction, copy: Copy, now_us: int) -> bool:
+async def _take(transaction: Transaction, copy: Copy, previous: Copy | None, now_us: int) -> bool:
     match copy:
         case MemoryCopy():
-            return await _take_memory(transaction, copy, now_us)
+            return await _take_memory(transaction, copy, previous, now_us)
         case MessageCopy():
             return await _take_message(transaction, copy, now_us)
         case StateCopy():
             return await _take_state(transaction, copy, now_us)
 
 
-async def _take_memory(transaction: Transaction, copy: MemoryCopy, now_us: int) -> bool:
+async def _take_memory(transaction: Transaction, copy: MemoryCopy, previous: Copy | None, now_us: int) -> bool:
     workspace = transaction.workspace
     while True:
         try:
-            versions = decide_memory(workspace, copy, seq=workspace.seq + 1, now_us=now_us)
+            versions = decide_memory(workspace, copy, previous, seq=workspace.seq + 1, now_us=now_us)
         except NotLoadedError as error:
             await transaction.load(error.need)
         else:

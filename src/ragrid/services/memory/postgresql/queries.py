@@ -72,16 +72,7 @@ def list_statement(scope: Scope, wanted: Filter, *, now_us: int, limit: int, bef
 
     With tags, the word index tells which memories carry them all.
     """
-    parameters: list[Any] = [scope.tenant, scope.namespace]
-    conditions = _conditions(parameters, wanted, now_us)
-    tables = "memory AS m"
-    if wanted.tags:
-        lexemes = Lexemes(scope)
-        tables = "memory_words AS w JOIN memory AS m ON m.tenant = w.tenant AND m.position = w.position"
-        carried = _parameter(parameters, all_of(lexemes.tag(tag) for tag in wanted.tags))
-        conditions += f" AND w.tenant = $1 AND w.words @@ {carried}::text::tsquery"
-    if wanted.where is not None:
-        tables += DOCUMENT
+    tables, conditions, parameters = _matching(scope, wanted, now_us)
     if before is not None:
         conditions += f" AND m.position < {_parameter(parameters, before)}"
     # Every word of it is ours; what a caller sent is among the parameters.
@@ -89,6 +80,25 @@ def list_statement(scope: Scope, wanted: Filter, *, now_us: int, limit: int, bef
         SELECT m.position, m.doc FROM {tables} WHERE {conditions}
         ORDER BY m.position DESC LIMIT {_parameter(parameters, limit)}
     """  # noqa: S608 - see above
+    return sql, tuple(parameters)
+
+
+def count_statement(scope: Scope, wanted: Filter, *, now_us: int) -> Statement:
+    """Return the statement for how many match, and the last `seq` of the tenant at that moment."""
+    tables, conditions, parameters = _matching(scope, wanted, now_us)
+    sql = f"""
+        SELECT count(*), coalesce((SELECT seq FROM tenant WHERE tenant = $1), 0) FROM {tables} WHERE {conditions}
+    """  # noqa: S608 - only our own words
+    return sql, tuple(parameters)
+
+
+def chosen_statement(scope: Scope, wanted: Filter, *, now_us: int, up_to_seq: int, limit: int) -> Statement:
+    """Return the statement for `(id, version)` of what a filter matches and `up_to_seq` had seen."""
+    tables, conditions, parameters = _matching(scope, wanted, now_us)
+    sql = f"""
+        SELECT m.id, m.version FROM {tables} WHERE {conditions} AND m.seq <= {_parameter(parameters, up_to_seq)}
+        ORDER BY m.position LIMIT {_parameter(parameters, limit)}
+    """  # noqa: S608 - only our own words
     return sql, tuple(parameters)
 
 
@@ -134,6 +144,19 @@ def vectors_statement(
         WHERE v.tenant = $1 AND v.namespace = $2 AND v.model = $3 AND {conditions}
     """  # noqa: S608 - only our own words
     return sql, tuple(parameters)
+
+
+def _matching(scope: Scope, wanted: Filter, now_us: int) -> tuple[str, str, list[Any]]:
+    """Return tables, conditions and parameters of what a filter matches; the word index tells who carries a tag."""
+    parameters: list[Any] = [scope.tenant, scope.namespace]
+    conditions = _conditions(parameters, wanted, now_us)
+    tables = "memory AS m"
+    if wanted.tags:
+        lexemes = Lexemes(scope)
+        tables = "memory_words AS w JOIN memory AS m ON m.tenant = w.tenant AND m.position = w.position"
+        carried = _parameter(parameters, all_of(lexemes.tag(tag) for tag in wanted.tags))
+        conditions += f" AND w.tenant = $1 AND w.words @@ {carried}::text::tsquery"
+    return tables + (DOCUMENT if wanted.where is not None else ""), conditions, parameters
 
 
 def _conditions(parameters: list[Any], wanted: Filter, now_us: int, *, include_superseded: bool = True) -> str:

@@ -5,6 +5,7 @@ from ragrid.services.memory.postgresql.embeddings import PostgresEmbeddings
 from ragrid.services.memory.postgresql.exchange import PostgresExchange
 from ragrid.services.memory.postgresql.failures import FAILURES, refusal_of
 from ragrid.services.memory.postgresql.feed import PostgresFeed
+from ragrid.services.memory.postgresql.forgetting import PostgresForgetting
 from ragrid.services.memory.postgresql.jobs import PostgresJobs
 from ragrid.services.memory.postgresql.memories import PostgresMemories
 from ragrid.services.memory.postgresql.migrate import prepare
@@ -25,6 +26,7 @@ class PostgresStore(
     PostgresSearch,
     PostgresSessions,
     PostgresFeed,
+    PostgresForgetting,
     PostgresJobs,
     PostgresNamespaces,
     PostgresEmbeddings,
