@@ -1,6 +1,7 @@
 """Good claims in other spellings, under signatures that are none, and in other shapes; for `crafted_tokens`."""
 
 import base64
+import functools
 import hashlib
 import hmac
 import json
@@ -87,8 +88,8 @@ def wrong_signatures(mint: TokenMint) -> dict[str, str]:
         "of a key at an address that it names": stranger.raw(elsewhere, evil),
         "of a larger curve": _by_curve(mint, "P-384", "ES384"),
         "of the largest curve": _by_curve(mint, "P-521", "ES512"),
-        "of RSA": TokenMint("RS256", clock=mint.clock).raw(json.dumps(mint.header(alg="RS256")), evil),
-        "of Ed25519": TokenMint("Ed25519", clock=mint.clock).raw(json.dumps(mint.header(alg="Ed25519")), evil),
+        "of RSA": _stranger("RS256").raw(json.dumps(mint.header(alg="RS256")), evil),
+        "of Ed25519": _stranger("Ed25519").raw(json.dumps(mint.header(alg="Ed25519")), evil),
         "HS256 with the public key's JSON": _mac(mint, json.dumps(mint.public).encode()),
         "HS256 with the public key's PEM": _mac(mint, mint.public_pem),
         "HS256 with the public key's DER": _mac(mint, mint.key.as_der(private=False)),
@@ -127,6 +128,12 @@ def shapes(mint: TokenMint) -> dict[str, str]:
         "not base64": "!!!.???.***",
         "header and payload exchanged": f"{payload}.{header}.{signature}",
     }
+
+
+@functools.cache
+def _stranger(algorithm: str) -> TokenMint:
+    """Somebody with a key that nobody trusts; an RSA key takes a while to make."""
+    return TokenMint(algorithm)
 
 
 def _exchanged(mint: TokenMint) -> str:
