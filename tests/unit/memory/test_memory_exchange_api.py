@@ -7,7 +7,7 @@ import httpx
 import msgspec
 import pytest
 
-from ragrid.services.memory.api.exchange import ATOMIC_LINES, FAULTS_SHOWN, IMPORT_BYTES
+from ragrid.services.memory.api.exchange import ATOMIC_LINES, CHUNK_LINES, FAULTS_SHOWN, IMPORT_BYTES
 from ragrid.services.memory.inmemory.store import InMemoryStore
 from ragrid.services.memory.service import build_memory_application
 from support.memory_calls import Caller
@@ -94,6 +94,34 @@ async def test_an_atomic_import_with_a_fault_writes_nothing(alice: Caller, root:
     assert refused.json()["errors"][0]["detail"].startswith("line 4: ")
     assert (await fresh.call("GET", "/memories")).json()["memories"] == []
     assert (await take(fresh, text, atomic="true")).json()["imported"] == 1
+
+
+class SweptStore(InMemoryStore):
+    """Between any two commits, whatever has expired is swept."""
+
+    async def take(self, copies: Any, *, now_us: int, is_atomic: bool) -> Any:
+        verdicts = await super().take(copies, now_us=now_us, is_atomic=is_atomic)
+        await self.sweep(now_us=now_us, limit=1_000_000)
+        return verdicts
+
+
+async def test_a_sweep_in_the_middle_of_an_import_ends_nothing_that_goes_on(mint: TokenMint, alice: Caller) -> None:
+    """Every memory had a time to live in its first version and none in its second; the former is over."""
+    made = await alice.create()
+    del made["id"], made["namespace"], made["version"], made["seq"], made["updated_at"], made["updated_by"]
+    beside = {"kind": "memory", "namespace": "default", "at": "2026-01-01T00:00:00Z", "actor": "a"}
+    old = {**made, "created_at": "2026-01-01T00:00:00Z", "expires_at": "2026-01-02T00:00:00Z"}
+    lines = [{**beside, "op": "create", "id": "one", "version": 1, "memory": {**old, "expires_at": None}}]
+    for number in range(3 * CHUNK_LINES):
+        lines.append({**beside, "op": "create", "id": f"m{number}", "version": 1, "memory": old})
+        lines.append(
+            {**beside, "op": "update", "id": f"m{number}", "version": 2, "memory": {**old, "expires_at": None}}
+        )
+    application = build_memory_application(SweptStore(), mint.verifier(), mint.clock, prefix="/memory")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://memory") as client:
+        root = at_base(client, mint.token(sub="root", tenant="acme", scope="memory:read memory:admin"))
+        body = (await take(root, b"\n".join(msgspec.json.encode(line) for line in lines))).json()
+    assert (body["imported"], body["faulty"]) == (len(lines), 0)
 
 
 async def test_an_import_into_a_namespace_that_is_named(alice: Caller, root: Caller, fresh: Caller) -> None:

@@ -24,6 +24,7 @@ from ragrid.services.memory.api.operation import (
 from ragrid.services.memory.api.parameters import NAMESPACE, parameters_of
 from ragrid.services.memory.api.parts import Parts
 from ragrid.services.memory.errors import InvalidBodyError
+from ragrid.services.memory.exchange.deciding import is_of_one_memory
 from ragrid.services.memory.exchange.lines import Copy, EndLine, HeaderLine, end_line, header_line, parse_line
 from ragrid.services.memory.exchange.ndjson import LINE_BYTES, LineSplitter
 from ragrid.services.memory.protocol.exchange import Exported
@@ -36,8 +37,11 @@ IMPORT_BYTES = 64 * 1024 * 1024
 #: What an atomic import may hold: it is one commit, and everything else waits for that.
 ATOMIC_BYTES = 16 * 1024 * 1024
 ATOMIC_LINES = 10_000
-#: Lines that are taken over by one commit otherwise.
+#: Lines, and bytes of them, that one commit takes over otherwise; the versions of one memory are kept together ...
 CHUNK_LINES = 200
+CHUNK_BYTES = 1024 * 1024
+#: ... until they are so much by themselves.
+GROUP_BYTES = 8 * 1024 * 1024
 #: Faults that an answer lists; it counts them all.
 FAULTS_SHOWN = 100
 #: Whoever does not take an export on for so long is gone, seconds: the moment that it shows is held for it.
@@ -176,11 +180,12 @@ class _Import:
         self._namespace = namespace
         self._is_atomic = is_atomic
         self._waiting: list[tuple[int, Copy]] = []
+        self._waiting_bytes = 0
         self._number = 0
         self._seen = Imported()
 
     async def add(self, text: bytes | None) -> None:
-        """Take one line in; None is one that was too long. Every CHUNK_LINES, what waits is written."""
+        """Take one line in; None is one that was too long. What waits is written whenever it is enough."""
         self._number += 1
         if text == b"":
             return
@@ -196,12 +201,22 @@ class _Import:
             self._seen.is_complete = line.lines == self._seen.lines
             return
         self._seen.lines += 1
+        if not self._is_atomic and self._is_enough(line):
+            await self._write()
         self._waiting.append((self._number, line))
+        self._waiting_bytes += len(text or b"")
         if self._is_atomic and len(self._waiting) > ATOMIC_LINES:
             detail = f"more than {ATOMIC_LINES} lines; an atomic import is one commit: send less, or without `atomic`"
             raise Problem(413, "body-too-large", detail, members={"limit_lines": ATOMIC_LINES})
-        if not self._is_atomic and len(self._waiting) >= CHUNK_LINES:
-            await self._write()
+
+    def _is_enough(self, following: Copy) -> bool:
+        """Tell whether to write what waits before `following` joins it."""
+        if self._waiting_bytes >= GROUP_BYTES:
+            return True
+        if len(self._waiting) < CHUNK_LINES and self._waiting_bytes < CHUNK_BYTES:
+            return False
+        # A sweep between two versions of a memory would end what the second goes on with.
+        return not is_of_one_memory(self._waiting[-1][1], following)
 
     def _parsed(self, text: bytes | None) -> Copy | HeaderLine | EndLine:
         if text is None:
@@ -219,7 +234,7 @@ class _Import:
         return self._seen
 
     async def _write(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if not waiting:
             return
         copies = [copy for _, copy in waiting]

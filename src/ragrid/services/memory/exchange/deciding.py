@@ -7,7 +7,7 @@ import msgspec
 
 from ragrid.services.memory.changes import MemoryCopy, Stored, Version, is_expired
 from ragrid.services.memory.errors import InvalidBodyError
-from ragrid.services.memory.exchange.lines import MessageCopy, StateCopy
+from ragrid.services.memory.exchange.lines import Copy, MessageCopy, StateCopy
 from ragrid.services.memory.ground import Ground
 from ragrid.services.memory.model import Memory
 from ragrid.services.memory.versions import Place, copied, copied_end, expired
@@ -23,17 +23,20 @@ class Verdict(msgspec.Struct, frozen=True):
     faults: tuple[tuple[str, str], ...] = ()
 
 
-def decide_memory(ground: Ground, copy: MemoryCopy, *, seq: int, now_us: int) -> tuple[Version, ...]:
+def decide_memory(
+    ground: Ground, copy: MemoryCopy, previous: Copy | None, *, seq: int, now_us: int
+) -> tuple[Version, ...]:
     """Return the versions to write, numbered from `seq` on; none when this one is here already.
 
-    Raises InvalidBodyError when it contradicts what is here.
+    `previous` is what was taken over without a fault right before, in the same transaction: what goes on with it goes
+    on with what is here, although that may have expired meanwhile. Raises InvalidBodyError when it contradicts that.
     """
     current = ground.stored(copy.scope, copy.id)
     if current is not None and copy.version <= current.version:
         _require_same(ground, copy)
         return ()
     first: tuple[Version, ...] = ()
-    if current is not None and is_expired(current, now_us) and not _is_next_of(copy, current):
+    if current is not None and is_expired(current, now_us) and not _is_next_of(copy, current, previous):
         # Another life than the one that has expired here: that one ends for good first, as with any other change.
         first = (expired(current, copy.id, seq=seq, at_us=now_us),)
         current = first[0].stored
@@ -47,6 +50,13 @@ def decide_memory(ground: Ground, copy: MemoryCopy, *, seq: int, now_us: int) ->
     if live is None:
         raise InvalidBodyError([("/op", f"there is no memory {copy.id!r} here to delete")])
     return (*first, copied_end(copy, live, place))
+
+
+def is_of_one_memory(one: Copy, other: Copy) -> bool:
+    """Tell whether both are versions of the same memory."""
+    return (
+        isinstance(one, MemoryCopy) and isinstance(other, MemoryCopy) and (one.scope, one.id) == (other.scope, other.id)
+    )
 
 
 def is_new_message(last_index: int, doc: bytes | None, copy: MessageCopy) -> bool:
@@ -67,8 +77,10 @@ def is_new_state(current: StoredState, copy: StateCopy) -> bool:
     return False
 
 
-def _is_next_of(copy: MemoryCopy, current: Stored) -> bool:
-    """Tell whether the copy goes on with the very life that is here, although that has expired meanwhile."""
+def _is_next_of(copy: MemoryCopy, current: Stored, previous: Copy | None) -> bool:
+    """Tell whether the copy goes on with the very history that is here."""
+    if isinstance(previous, MemoryCopy) and is_of_one_memory(previous, copy) and previous.version == current.version:
+        return True
     if copy.version != current.version + 1:
         return False
     return copy.given is None or (copy.created_us, copy.created_by) == (current.created_us, current.created_by)

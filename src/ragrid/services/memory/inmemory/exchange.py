@@ -33,18 +33,21 @@ class InMemoryExchange(InMemorySessions):
             copying.deepcopy((self.rows, self.events, self.spaces, self._sessions, self.seq)) if is_atomic else None
         )
         verdicts: list[Verdict] = []
+        previous: Copy | None = None
         for one in copies:
             try:
-                verdicts.append(Verdict(is_new=self._take(one, now_us)))
+                verdicts.append(Verdict(is_new=self._take(one, previous, now_us)))
+                previous = one
             except InvalidBodyError as error:
                 verdicts.append(Verdict(faults=error.faults))
+                previous = None
         if before is not None and any(one.faults for one in verdicts):
             self.rows, self.events, self.spaces, self._sessions, self.seq = before
         return tuple(verdicts)
 
-    def _take(self, one: Copy, now_us: int) -> bool:
+    def _take(self, one: Copy, previous: Copy | None, now_us: int) -> bool:
         if isinstance(one, MemoryCopy):
-            versions = decide_memory(self, one, seq=self.seq + 1, now_us=now_us)
+            versions = decide_memory(self, one, previous, seq=self.seq + 1, now_us=now_us)
             for version in versions:
                 self.apply(one.scope, version)
             return bool(versions)
@@ -66,7 +69,7 @@ class InMemoryExchange(InMemorySessions):
         return is_new
 
     def _versions(self, scope: Scope, now_us: int) -> list[bytes]:
-        found: list[tuple[int, bytes]] = []
+        found: list[tuple[tuple[int, int], bytes]] = []
         for (owner, memory_id), row in self.rows.items():
             if owner != scope or row.stored.is_erased or is_expired(row.stored, now_us):
                 continue
@@ -74,7 +77,7 @@ class InMemoryExchange(InMemorySessions):
             erased = max((one.seq for one in events if one.op in {"expire", "purge"}), default=0)
             found += [
                 (
-                    one.seq,
+                    (row.stored.position, one.seq),
                     memory_line(
                         scope,
                         memory_id,

@@ -25,14 +25,15 @@ class Exchange(Protocol):
     def export(self, tenant: str, namespace: str | None, *, now_us: int) -> AsyncGenerator[Exported, None]:
         """Yield all that the tenant (in one namespace, or in all) has at one moment, whatever is written meanwhile.
 
-        Namespaces come by name; in each, the versions of memories by `seq`, then sessions by id with their messages
-        and their state. What has expired or was purged is left out, with its history. Raises StoreBusyError when too
-        many exports are under way. Whoever does not go on to the end must close the generator.
+        Namespaces come by name; in each, memories in the order in which they were made with all their versions, then
+        sessions by id with their messages and their state. What has expired or was purged is left out, with its
+        history. Raises StoreBusyError when too many exports are under way. Whoever does not go on to the end must
+        close the generator.
         """
         ...
 
     async def take(self, copies: Sequence[Copy], *, now_us: int, is_atomic: bool) -> tuple[Verdict, ...]:
-        """Take over `copies` in order, and return what became of each once that is durable.
+        """Take over `copies` in order, in one commit, and return what became of each once that is durable.
 
         One with faults does not keep the others out, unless `is_atomic`: then nothing is written when any has faults.
         Quotas are not asked. Raises StoreBusyError or StoreFullError; then nothing was written.

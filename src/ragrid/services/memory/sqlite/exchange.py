@@ -23,15 +23,15 @@ EXPORTS = 4
 _NAMESPACES = (
     "SELECT id, name FROM namespace WHERE tenant = ? AND is_gone = 0 AND (? IS NULL OR name = ?) ORDER BY name"
 )
-# Before the last end that erased contents, nothing is left: those versions have no contents, and deletes are left out.
+_MEMORIES = """
+SELECT id FROM memory WHERE namespace = ? AND is_erased = 0 AND (expires_us IS NULL OR expires_us > ?) ORDER BY position
+"""
+# Before the last end that erased contents, nothing is left of a memory.
 _VERSIONS = """
-SELECT e.op, e.id, e.version, e.at_us, e.actor, e.doc FROM memory_event AS e
-JOIN memory AS m ON m.namespace = e.namespace AND m.id = e.id
-WHERE e.namespace = ? AND m.is_erased = 0 AND (m.expires_us IS NULL OR m.expires_us > ?) AND (
-  e.doc IS NOT NULL OR (e.op = 'delete' AND NOT EXISTS (
-    SELECT 1 FROM memory_event AS later WHERE later.namespace = e.namespace AND later.id = e.id
-      AND later.seq > e.seq AND later.op IN ('expire', 'purge'))))
-ORDER BY e.seq
+SELECT op, version, at_us, actor, doc FROM memory_event
+WHERE namespace = ?1 AND id = ?2 AND seq > (
+  SELECT COALESCE(max(seq), 0) FROM memory_event WHERE namespace = ?1 AND id = ?2 AND op IN ('expire', 'purge'))
+ORDER BY seq
 """
 _SESSIONS = "SELECT number, id FROM session WHERE namespace = ? AND is_live = 1 ORDER BY id"
 _MESSAGES = """
@@ -96,8 +96,9 @@ def _lines(reader: apsw.Connection, tenant: str, namespace: str | None, now_us: 
     reader.execute("BEGIN")
     for number, name in reader.execute(_NAMESPACES, (tenant, namespace, namespace)):
         scope = Scope(tenant, name)
-        for op, memory_id, version, at_us, actor, doc in reader.execute(_VERSIONS, (number, now_us)):
-            yield memory_line(scope, memory_id, op=op, version=version, at_us=at_us, actor=actor, doc=doc or b"")
+        for (memory_id,) in reader.execute(_MEMORIES, (number, now_us)):
+            for op, version, at_us, actor, doc in reader.execute(_VERSIONS, (number, memory_id)):
+                yield memory_line(scope, memory_id, op=op, version=version, at_us=at_us, actor=actor, doc=doc or b"")
         for session, session_id in reader.execute(_SESSIONS, (number,)):
             for (doc,) in reader.execute(_MESSAGES, (number, session, now_us)):
                 yield session_line("message", doc)

@@ -54,6 +54,12 @@ TOOLS: Sequence[Tool] = (
         "List the versions of a memory, newest first: what it said, who changed it.",
     ),
     Tool(
+        "get_context",
+        "packContext",
+        "Get what to know now within a budget of tokens: pinned memories, what `query` finds, and the conversation"
+        " `session_id`. Call it at the start of a turn.",
+    ),
+    Tool(
         "append_messages",
         "appendMessages",
         "Add messages to the end of a conversation; they never change.",

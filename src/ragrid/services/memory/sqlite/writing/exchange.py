@@ -18,20 +18,23 @@ _END = "UPDATE session SET is_live = 1, last_index = ? WHERE number = ? AND name
 def take(transaction: Transaction, copies: Sequence[Copy], *, now_us: int, is_atomic: bool) -> tuple[Verdict, ...]:
     """Take over copies; each is decided before anything of it is written. Raises Undo with the verdicts."""
     verdicts: list[Verdict] = []
+    previous: Copy | None = None
     for copy in copies:
         try:
-            verdicts.append(Verdict(is_new=_take(transaction, copy, now_us)))
+            verdicts.append(Verdict(is_new=_take(transaction, copy, previous, now_us)))
+            previous = copy
         except InvalidBodyError as error:
             verdicts.append(Verdict(faults=error.faults))
+            previous = None
     if is_atomic and any(one.faults for one in verdicts):
         raise Undo(tuple(verdicts))
     return tuple(verdicts)
 
 
-def _take(transaction: Transaction, copy: Copy, now_us: int) -> bool:
+def _take(transaction: Transaction, copy: Copy, previous: Copy | None, now_us: int) -> bool:
     match copy:
         case MemoryCopy():
-            versions = decide_memory(SqliteGround(transaction), copy, seq=transaction.seq + 1, now_us=now_us)
+            versions = decide_memory(SqliteGround(transaction), copy, previous, seq=transaction.seq + 1, now_us=now_us)
             if versions:
                 namespace = _namespace(transaction, copy.scope, now_us)
                 for version in versions:
