@@ -97,6 +97,31 @@ def test_no_framing_holds_a_stream_back(
         assert [line for line in lines if line] == ["data: 1"]
 
 
+@pytest.mark.parametrize(
+    ("path", "media_type"),
+    [("/memory/v1/changes/stream", b"text/event-stream"), ("/memory/v1/export", b"application/x-ndjson")],
+)
+def test_what_the_memory_streams_is_not_held_back(
+    edges: Any, streamers: Any, endpoint: Any, path: str, media_type: bytes
+) -> None:
+    was_read = threading.Event()
+    head = CHUNKED.replace(b"text/event-stream", media_type + b"\r\nX-Accel-Buffering: no")
+
+    def script(connection: socket.socket) -> None:
+        connection.sendall(head + _chunk(EVENT % 0))
+        assert was_read.wait(LIMIT_S)
+        connection.sendall(_chunk(EVENT % 1) + b"0\r\n\r\n")
+
+    edge = edges()
+    edge.push({"memory": [endpoint(streamers(script).port)]})
+    headers = {**edge.signer.bearer(), "Accept-Encoding": "gzip"}
+    with httpx.stream("GET", edge.url + path, headers=headers, timeout=LIMIT_S) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "data: 0"
+        was_read.set()
+        assert [line for line in lines if line] == ["data: 1"]
+
+
 def _read_raw(edge: Any) -> tuple[int, bytes, bool]:
     """Return status, body and whether the body came to its own end; http.client tells an end from a cut."""
     connection = http.client.HTTPConnection("127.0.0.1", edge.config.http_port, timeout=LIMIT_S)
