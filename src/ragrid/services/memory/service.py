@@ -4,16 +4,17 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
-from ragrid.errors import MissingError
 from ragrid.identity.open import open_verifier
 from ragrid.identity.verify import TokenVerifier
 from ragrid.services.memory.api.routes import MemoryApi
 from ragrid.services.memory.embedding.meaning import Meaning, open_meaning
 from ragrid.services.memory.metrics import FEED_WAITING, VECTOR_CACHE_BYTES, WRITE_QUEUE_DEPTH
+from ragrid.services.memory.opening import OpenedAtStart, open_shared_store
 from ragrid.services.memory.protocol.store import MemoryStore
 from ragrid.services.memory.recall import Recall
 from ragrid.services.memory.sqlite.store import SqliteStore
@@ -23,32 +24,42 @@ from ragrid.spec.settings import Listen, MemorySettings
 from ragrid.system.clock import Clock, SystemClock
 from ragrid.web.application import build_application
 
+if TYPE_CHECKING:
+    from ragrid.services.memory.postgresql.store import PostgresStore
+
 logger = logging.getLogger(__name__)
 
 #: How often expired memories are swept and the store is measured, seconds.
 HOUSEKEEPING_S = 5.0
 
 
-def build(settings: MemorySettings, *, clock: Clock | None = None) -> tuple[Starlette, Listen]:
+def build(settings: MemorySettings, *, clock: Clock | None = None) -> tuple[ASGIApp, Listen]:
     """Open the store and return the application with the address to serve it on.
 
-    Raises ConflictError when another process has the store, StateError when its file is damaged or not ours, and
-    MissingError for a store that this release does not have: a second SQLite beside it would be a second truth.
+    Raises ConflictError when another process has the store, and StateError when its file is damaged or not ours; a
+    shared store is opened when the server starts.
     """
-    if settings.store != "sqlite":
-        raise MissingError(
-            f"services.memory.store: got {settings.store!r}, not in this release yet; wanted 'sqlite' on one host"
-        )
     clock = clock or SystemClock()
+    verifier = open_verifier(settings.trust, clock)
+
+    async def shared() -> ASGIApp:
+        return _application(await open_shared_store(settings), settings, verifier, clock)
+
+    if settings.store == "postgresql":
+        return OpenedAtStart(shared), settings.listen
     store = SqliteStore.open(
         settings.data_directory, max_bytes=settings.max_store_bytes, vector_cache_bytes=settings.vector_cache_bytes
     )
+    return _application(store, settings, verifier, clock), settings.listen
+
+
+def _application(
+    store: "SqliteStore | PostgresStore", settings: MemorySettings, verifier: TokenVerifier, clock: Clock
+) -> Starlette:
     WRITE_QUEUE_DEPTH.set_function(lambda: store.waiting_writes)
-    verifier = open_verifier(settings.trust, clock)
     VECTOR_CACHE_BYTES.set_function(lambda: store.vector_cache.size_bytes)
     meaning = open_meaning(store, settings, clock)
-    application = build_memory_application(store, verifier, clock, prefix=settings.public_prefix, meaning=meaning)
-    return application, settings.listen
+    return build_memory_application(store, verifier, clock, prefix=settings.public_prefix, meaning=meaning)
 
 
 def build_memory_application(
