@@ -84,3 +84,19 @@ def test_standard_input_is_content_and_slips_are_named(typed: Typed, monkeypatch
     assert (code, "one of them" in errors) == (2, True)
     code, _, errors = typed("put", "x", "--new")
     assert (code, "--id" in errors) == (2, True)
+
+
+def test_what_is_exported_is_imported(typed: Typed, tmp_path: Path) -> None:
+    typed("put", "one", "--id", "a")
+    typed("put", "two", "--id", "a")
+    file = tmp_path / "memory.ndjson"
+    assert shown(typed, "export", str(file)) == {"file": str(file), "lines": 4}
+    assert [one.name for one in tmp_path.iterdir()] == ["memory.ndjson"]
+    assert shown(typed, "import", str(file))["unchanged"] == 2
+    typed("put", "three", "--id", "a")
+    file.write_text(file.read_text().replace('"id":"a"', '"id":"b"') + "nonsense\n")
+    code, _, errors = typed("import", str(file))
+    assert (code, "line 5" in errors, "2 imported" in errors, "cut off" in errors) == (6, True, True, True)
+    assert [one["version"] for one in shown(typed, "history", "b")["events"]] == [2, 1]
+    code, _, errors = typed("import", str(tmp_path / "none"))
+    assert (code, "No such file" in errors) == (2, True)

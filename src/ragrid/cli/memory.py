@@ -10,6 +10,7 @@ import click
 from ragrid.cli.administer import draw
 from ragrid.cli.caller import Caller, caller_options, grid_of
 from ragrid.cli.context import json_option
+from ragrid.cli.memory_exchange import export, import_
 from ragrid.cli.memory_options import (
     content_of,
     criteria_of,
@@ -198,3 +199,7 @@ def openapi(_as_json: bool) -> None:
     """Print the description of the memory API (OpenAPI 3.1); no grid is needed."""
     # The service is half a second of imports, and no other verb needs it.
     show(importlib.import_module("ragrid.services.memory.api.document").document())
+
+
+command.add_command(export)
+command.add_command(import_)

@@ -5,7 +5,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 
@@ -45,7 +45,7 @@ class AsyncGridClient:
     ) -> None:
         self.address = checked_address(address)
         self.documents = AsyncDocuments(self)
-        self.memories = AsyncMemories(self.send)
+        self.memories = AsyncMemories(self)
         self._token = token
         self._retry = retry
         self._http = httpx.AsyncClient(
@@ -112,6 +112,27 @@ class AsyncGridClient:
                 if pause_s is None:
                     raise
             await asyncio.sleep(pause_s)
+
+    async def lines(self, call: Call[Any]) -> AsyncIterator[bytes]:
+        """Send one call and yield the lines of its answer as they come, without their ends; nothing is tried again.
+
+        Raises as `send` does, also for an answer that breaks off in the middle.
+        """
+        with translated(self.address, call.name):
+            response = await self._http.send(await self._request(call), stream=True)
+            try:
+                refuse_redirect(call.name, response)
+                if response.status_code != httpx.codes.OK:
+                    raise refusal(call.name, response.status_code, content_type(response), await response.aread())
+                rest = b""
+                async for chunk in response.aiter_bytes():
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    for line in whole:
+                        yield line
+                if rest:
+                    yield rest
+            finally:
+                await response.aclose()
 
     async def _send_once(self, call: Call[T]) -> T:
         with translated(self.address, call.name):

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 
@@ -51,7 +51,7 @@ class GridClient:
     ) -> None:
         self.address = checked_address(address)
         self.documents = Documents(self)
-        self.memories = Memories(self.send)
+        self.memories = Memories(self)
         self._token = token
         self._retry = retry
         self._http = httpx.Client(
@@ -118,6 +118,26 @@ class GridClient:
                 if pause_s is None:
                     raise
             time.sleep(pause_s)
+
+    def lines(self, call: Call[Any]) -> Iterator[bytes]:
+        """Send one call and yield the lines of its answer as they come, without their ends; nothing is tried again.
+
+        Raises as `send` does, also for an answer that breaks off in the middle.
+        """
+        with translated(self.address, call.name):
+            response = self._http.send(self._request(call), stream=True)
+            try:
+                refuse_redirect(call.name, response)
+                if response.status_code != httpx.codes.OK:
+                    raise refusal(call.name, response.status_code, content_type(response), response.read())
+                rest = b""
+                for chunk in response.iter_bytes():
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    yield from whole
+                if rest:
+                    yield rest
+            finally:
+                response.close()
 
     def _send_once(self, call: Call[T]) -> T:
         with translated(self.address, call.name):

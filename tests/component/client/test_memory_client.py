@@ -86,6 +86,8 @@ class Waited:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._memories, name)
+        if not callable(method):
+            return Waited(method, self._loop)
 
         def waited(*positional: Any, **named: Any) -> Any:
             result = method(*positional, **named)
@@ -173,6 +175,107 @@ def test_search(memories: Any) -> None:
     found = memories.search("when is green tea?", k=5)
     assert ([one.memory.id for one in found.results], found.results[0].score) == (["tea", "rice"], 1.0)
     assert [one.memory.id for one in memories.search("green", user_id="bob").results] == ["rice"]
+
+
+def test_search_by_members_and_comparisons(memories: Any) -> None:
+    memories.put("tea", "green tea", importance=0.9, metadata={"cups": 4})
+    memories.put("rice", "green rice", importance=0.1)
+    where = {
+        "and": [{"field": "metadata.cups", "op": "gte", "value": 3}, {"field": "importance", "op": "gt", "value": 0.5}]
+    }
+    assert [one.memory.id for one in memories.search("green", where=where).results] == ["tea"]
+    assert [one.id for one in memories.list(where=where)] == ["tea"]
+    [first, *_] = memories.search("green", explain=True, mode="lexical").results
+    assert first.explain["bm25"] == 1.0
+
+
+def test_the_past_comes_back(memories: Any) -> None:
+    first = memories.put("tea", "one")
+    second = memories.put("tea", "two", if_version=1)
+    assert memories.get("tea", version=1).content == "one"
+    assert memories.get("tea", as_of=second.updated_at) == second
+    assert memories.restore("tea", if_version=2).content == first.content
+    memories.delete("tea")
+    assert (memories.restore("tea", 2).content, memories.get("tea").version) == ("two", 5)
+
+
+def test_batches_forgetting_and_statistics(memories: Any) -> None:
+    operations = [
+        {"op": "create", "memory": {"content": "a", "user_id": "ada"}},
+        {"op": "put", "id": "b", "memory": {"content": "b", "user_id": "ada"}},
+        {"op": "patch", "id": "none", "patch": {}},
+    ]
+    assert [one.status for one in memories.batch(operations)] == [201, 201, 404]
+    with pytest.raises(RefusedError) as caught:
+        memories.batch(operations[2:], atomic=True)
+    assert caught.value.code == "batch-refused"
+    counted = memories.count_to_forget(user_id="ada")
+    assert counted.count == 2
+    assert memories.forget(counted) == 2
+    assert list(memories.list()) == []
+    assert memories.stats().namespaces >= 1
+
+
+def test_a_conversation_and_a_pack_of_it(memories: Any) -> None:
+    chat = memories.session("chat-7")
+    first, second = chat.append(
+        {"role": "user", "content": "when is tea?"}, {"role": "assistant", "content": "at four"}
+    )
+    assert (first.index, second.index) == (1, 2)
+    assert [one.content for one in chat.messages()] == ["when is tea?", "at four"]
+    assert [one.index for one in chat.messages(newest_first=True)] == [2, 1]
+    assert chat.put_state({"asked": ["tea"]}).version == 1
+    with pytest.raises(VersionConflictError):
+        chat.put_state({}, if_version=7)
+    assert chat.state().data == {"asked": ["tea"]}
+    memories.put("tea", "Ada drinks green tea at four")
+    pack = memories.context(500, "tea", session_id="chat-7")
+    assert [one.kind for one in pack.items] == ["state", "memory", "message", "message"]
+    assert pack.used_tokens <= 500
+    chat.delete()
+    with pytest.raises(NotFoundError):
+        chat.state()
+
+
+def test_changes_come_in_order_and_go_on_where_they_ended(memories: Any) -> None:
+    memories.put("tea", "one")
+    memories.put("tea", "two")
+    first, second = memories.changes()
+    assert [(one.op, one.memory.content) for one in (first, second)] == [("create", "one"), ("update", "two")]
+    assert list(memories.changes(second.seq)) == []
+    assert [one.seq for one in memories.changes(first.seq)] == [second.seq]
+
+
+def test_what_is_exported_is_taken_elsewhere(connect: Connect, service: MemoryProcess, memories: Any) -> None:
+    for number in range(7):
+        memories.put(f"m{number}", f"fact {number}")
+    memories.session("chat").append({"role": "user", "content": "hello"})
+    lines = list(memories.export())
+    scope = "memory:read memory:write memory:admin"
+    keeper, _ = connect(service.url, service.mint.token(scope=scope, tenant=f"copy-{id(connect)}"), lose=1)
+    copy = keeper.within("copy")
+    done = copy.take(lines)
+    assert (done.faulty, done.is_complete, done.lines, done.imported + done.unchanged) == (0, True, 8, 8)
+    assert copy.take(lines).imported == 0
+    faulty = copy.take([*lines[:3], b'{"kind":"memory"}', *lines[3:]])
+    assert (faulty.faulty, faulty.faults[0].line, faulty.is_complete) == (1, 4, False)
+    assert [one.id for one in copy.list()] == [f"m{number}" for number in reversed(range(7))]
+    assert {one.name: one.memories for one in copy.namespaces.list()} == {"copy": 7}
+
+
+def test_namespaces_are_kept(connect: Connect, service: MemoryProcess) -> None:
+    scope = "memory:read memory:write memory:admin"
+    memories, _ = connect(service.url, service.mint.token(scope=scope, tenant=f"keeper-{id(connect)}"))
+    made = memories.namespaces.put("demo", require_if_match=True, quota_rows=5)
+    assert (made.version, made.require_if_match, made.quota_rows) == (1, True, 5)
+    memories.within("demo").put("tea", "x", if_absent=True)
+    with pytest.raises(RefusedError) as caught:
+        memories.within("demo").put("tea", "y")
+    assert caught.value.status == 428
+    assert memories.namespaces.get("demo").memories == 1
+    memories.namespaces.delete("demo", if_version=1)
+    with pytest.raises(NotFoundError):
+        memories.namespaces.get("demo")
 
 
 def test_what_is_not_valid_is_named_member_by_member(memories: Any) -> None:

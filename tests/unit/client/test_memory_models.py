@@ -1,10 +1,12 @@
 """The client's idea of a memory is the service's: no member is missing on either side."""
 
+import inspect
+
 import msgspec
 import pytest
 
 from ragrid.client.calls import Call
-from ragrid.client.memory import calls
+from ragrid.client.memory import asynchronous, calls, exchange, keeping, sessions, synchronous
 from ragrid.client.memory.models import Changes, Members, Memory
 from ragrid.errors import RagridError, UsageError
 from ragrid.services.memory import model
@@ -42,13 +44,52 @@ NOON = "2026-11-23T12:00:00Z"
         (calls.update("n", "a", {}, if_version=2), "always"),
         (calls.delete("n", "a", if_version=None), "unsent"),
         (calls.delete("n", "a", if_version=2), "always"),
-        (calls.search("n", "q", {}, k=1, mode=None), "always"),
+        (calls.delete("n", "a", if_version=None, purge=True), "unsent"),
+        (calls.restore("n", "a", version=1, if_version=None), "unsent"),
+        (calls.restore("n", "a", version=1, if_version=2), "always"),
+        (calls.batch("n", [], atomic=True), "unsent"),
+        (calls.count_to_forget("n", {}, purge=False), "always"),
+        (calls.search("n", "q", k=1, options={}), "always"),
+        (sessions.append("n", "s", [], "key", after=None, ttl_seconds=None), "always"),
+        (sessions.put_state("n", "s", {}, ttl_seconds=None, if_version=None), "unsent"),
+        (sessions.put_state("n", "s", {}, ttl_seconds=None, if_version=1), "always"),
+        (sessions.delete("n", "s"), "unsent"),
+        (exchange.changes("n", 0, wait=True), "always"),
+        (exchange.take(b"", None, atomic=False), "always"),
+        (keeping.put("n", {}, if_version=None), "unsent"),
+        (keeping.delete("n", if_version=1), "always"),
         (calls.page("n", {}, limit=1, cursor=None), "always"),
         (calls.history("n", "a", limit=1, cursor=None), "always"),
     ],
 )
 def test_only_what_is_safe_is_repeated(call: Call[object], repeat: str) -> None:
     assert call.repeat == repeat
+
+
+@pytest.mark.parametrize("name", ["Memories", "Session", "Namespaces"])
+def test_both_clients_offer_the_same(name: str) -> None:
+    def offered(kind: type) -> dict[str, list[str]]:
+        methods = {one: getattr(kind, one) for one in dir(kind) if not one.startswith("_")}
+        return {one: list(inspect.signature(found).parameters) for one, found in methods.items() if callable(found)}
+
+    assert offered(getattr(asynchronous, f"Async{name}")) == offered(getattr(synchronous, name))
+
+
+def test_an_import_is_cut_at_line_ends() -> None:
+    cut = list(exchange.pieces([b"aaaa\n", b"bbbb", b"cc\n"], limit_bytes=10))
+    assert cut == [(0, b"aaaa\nbbbb\n"), (2, b"cc\n")]
+    assert list(exchange.pieces([])) == []
+
+
+def test_an_export_that_was_cut_off_is_an_error() -> None:
+    whole = exchange.Whole("GET /memory/v1/export")
+    for line in (b'{"kind":"header"}', b'{"kind":"memory"}', b'{"kind":"end","lines":1}'):
+        whole.saw(line)
+    whole.check()
+    cut = exchange.Whole("GET /memory/v1/export")
+    cut.saw(b'{"kind":"header"}')
+    with pytest.raises(RagridError, match="cut off after 1 lines"):
+        cut.check()
 
 
 def test_an_id_is_one_segment_of_the_path() -> None:

@@ -35,6 +35,7 @@ class Members(TypedDict, total=False):
     pinned: bool
     expires_at: datetime
     ttl_seconds: int
+    embedding: "Embedding"
 
 
 class Changes(TypedDict, total=False):
@@ -56,6 +57,18 @@ class Changes(TypedDict, total=False):
     pinned: bool | None
     expires_at: datetime | None
     ttl_seconds: int | None
+    embedding: "Embedding | None"
+
+
+class Embedding(TypedDict):
+    """A vector of one's own for a memory, and the model that it came from."""
+
+    model: str
+    values: Sequence[float]
+
+
+#: One comparison (`{"field": "metadata.plan", "op": "eq", "value": "pro"}`), or `{"and": [...]}`, or `{"or": [...]}`.
+Tree = Mapping[str, Any]
 
 
 class Criteria(TypedDict, total=False):
@@ -66,6 +79,19 @@ class Criteria(TypedDict, total=False):
     user_id: str
     agent_id: str
     session_id: str
+    where: Tree
+
+
+class SearchOptions(Criteria, total=False):
+    """What a search looks at, and how it ranks; what is left out has the service's default."""
+
+    mode: Literal["hybrid", "lexical", "semantic"]
+    min_score: float
+    recency_half_life: float
+    importance_weight: float
+    include_superseded: bool
+    explain: bool
+    vector: Embedding
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,10 +149,11 @@ class HistoryPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
-    """One memory that a search found; `score` is 1 for the best."""
+    """One memory that a search found; `score` is at most 1. `explain` has its parts, when they were asked for."""
 
     memory: Memory
     score: float
+    explain: dict[str, float | None] = {}
 
 
 class Hits(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,3 +163,37 @@ class Hits(msgspec.Struct, frozen=True, kw_only=True):
     mode_used: str
     degraded: tuple[str, ...] = ()
     took_ms: float = 0.0
+
+
+class BatchResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one operation of a batch: the status that it would have had alone, and the memory or the problem."""
+
+    status: int
+    id: str | None = None
+    version: int | None = None
+    memory: Memory | None = None
+    problem: dict[str, Any] | None = None
+
+
+class BatchAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One result for each operation, in their order."""
+
+    results: tuple[BatchResult, ...]
+
+
+class ForgetAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """After a dry run `count` and `token`; else how many are forgotten now, and whether that is all of them."""
+
+    count: int | None = None
+    token: str | None = None
+    forgotten: int | None = None
+    is_complete: bool | None = None
+
+
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    """How many memories match, and the token that forgets just those."""
+
+    count: int
+    token: str
+    criteria: dict[str, Any]
+    is_purge: bool = False
