@@ -9,16 +9,14 @@ from pathlib import Path
 import apsw
 import pytest
 
-from ragrid.errors import ConflictError, MissingError, StateError
+from ragrid.errors import ConflictError, StateError
 from ragrid.services.memory.changes import Create, Scope
 from ragrid.services.memory.errors import StoreBrokenError, StoreBusyError
 from ragrid.services.memory.model import MemoryInput
 from ragrid.services.memory.protocol.memories import Filter, Written
-from ragrid.services.memory.service import build
 from ragrid.services.memory.sqlite.schema import MIGRATIONS
 from ragrid.services.memory.sqlite.store import SqliteStore
 from ragrid.services.memory.sqlite.writer import QUEUE_LIMIT
-from ragrid.spec.settings import Listen, MemorySettings, TokenTrust
 
 ACME = Scope("acme", "default")
 NOW = 1_800_000_000_000_000
@@ -153,15 +151,3 @@ async def test_a_closed_store_says_so(tmp_path: Path) -> None:
         await store.change(create(1))
     with pytest.raises(StoreBrokenError):
         await store.page(ACME, Filter(), now_us=NOW, limit=10)
-
-
-def test_a_store_that_this_release_does_not_have_is_refused(tmp_path: Path) -> None:
-    settings = MemorySettings(
-        listen=Listen(port=1),
-        trust=TokenTrust(issuer="https://grid.test", audience="memory", jwks_file=tmp_path / "jwks.json"),
-        data_directory=tmp_path,
-        store="postgresql",
-    )
-    with pytest.raises(MissingError, match="wanted 'sqlite' on one host"):
-        build(settings)
-    assert list(tmp_path.iterdir()) == []

@@ -64,7 +64,7 @@ async def open_shared_store(settings: MemorySettings) -> "PostgresStore":
     waited_s = 0.0
     while True:
         try:
-            return await PostgresStore.open(address)
+            return await PostgresStore.open(address, vector_cache_bytes=settings.vector_cache_bytes)
         except StoreBrokenError as error:
             if waited_s >= DATABASE_WAIT_S:
                 raise
