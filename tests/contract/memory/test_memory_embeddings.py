@@ -423,3 +423,26 @@ async def test_without_an_embedder_the_first_vector_names_the_model(store: Store
         await put(store, "c", "tea", **brought((1, 0, 0, 0), "other"))
     await put(store, "a", "changed")
     assert await near(store, "brew", model="theirs") == []
+
+
+async def test_each_memory_says_whether_it_has_its_vector(store: Store) -> None:
+    ids = ["done", "waits", "refused", "silent", "gone", "nobody"]
+    await put(store, "done", "tea")
+    assert set((await store.embedding_states(ACME, ids)).values()) <= {"none"}
+    await store.use_models([MODEL])
+    await store.fill_outbox(MODEL, now_us=NOW, limit=10)
+    await embed(store)
+    await put(store, "refused", "tea")
+    (one,) = await due(store)
+    await store.note_refusals(MODEL, [Refused(one.position, one.digest, "no", None)])
+    await put(store, "waits", "tea")
+    await put(store, "silent", "", data={"n": 1})
+    await put(store, "gone", "tea")
+    await store.change(Delete(ACME, "gone", "alice", NOW))
+    assert dict(await store.embedding_states(ACME, ids)) == {
+        "done": "ready",
+        "waits": "pending",
+        "refused": "failed",
+        "silent": "none",
+    }
+    assert await store.embedding_states(Scope("evil", "default"), ids) == {}

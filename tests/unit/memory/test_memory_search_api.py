@@ -137,3 +137,21 @@ async def test_a_memory_may_bring_its_vector(bench: Bench) -> None:
         answer = await bench.caller.call("POST", json={"content": "x", "embedding": embedding})
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid-memory")
         assert [one["pointer"] for one in answer.json()["errors"]] == [pointer]
+
+
+async def test_the_embedding_status_is_told_on_demand_and_never_under_an_etag(bench: Bench) -> None:
+    made = await bench.caller.create(content="green tea")
+    path, include = f"/{made['id']}", {"include": "embedding_status"}
+    one = await bench.caller.call("GET", path, params=include)
+    assert (one.json(), "etag" in one.headers) == ({**made, "embedding_status": "pending"}, False)
+    await bench.embed()
+    assert (await bench.caller.call("GET", path, params=include)).json()["embedding_status"] == "ready"
+    assert (await bench.caller.call("GET", path)).json() == made
+    listed = (await bench.caller.call("GET", params=include)).json()["memories"]
+    assert listed == [{**made, "embedding_status": "ready"}]
+    found = await bench.search(query="tea", include=["embedding_status"])
+    assert found["results"][0]["memory"] == listed[0]
+    for params in ({"include": "all"}, {**include, "version": 1}):
+        assert (await bench.caller.call("GET", path, params=params)).status_code == 400
+    answer = await bench.caller.call("POST", json={"content": "x", "embedding_status": "ready"})
+    assert answer.json()["errors"][0]["detail"] == "'embedding_status' is set by the service; leave it out"

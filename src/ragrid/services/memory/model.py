@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from ragrid.services.memory.vectors import GivenVector
 
@@ -34,6 +34,8 @@ Tag = Annotated[str, Meta(min_length=1, max_length=64)]
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Scalar = str | int | float | bool | None
 Moment = Annotated[datetime, Meta(tz=True)]
+#: Whether searches have the vector of a memory: nothing to embed or no embedder, on its way, there, or given up.
+EmbeddingStatus = Literal["none", "pending", "ready", "failed"]
 MemoryId = Annotated[str, Meta(pattern=r"^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}$")]
 
 
@@ -99,6 +101,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     created_by: str
     updated_at: datetime
     updated_by: str
+    #: Never stored: it changes without a new version. It is added where it is asked for.
+    embedding_status: EmbeddingStatus | UnsetType = UNSET
 
 
 #: Members that a caller may set, in order, and those that the service sets.

@@ -16,6 +16,7 @@ from ragrid.services.memory.api.headers import (
     is_unmodified,
     require_media_type,
 )
+from ragrid.services.memory.api.included import INCLUDE, wants_status, with_status
 from ragrid.services.memory.api.operation import (
     BODY_PROBLEMS,
     JSON_TYPE,
@@ -42,6 +43,7 @@ from ragrid.services.memory.api.parameters import (
     history_paging_of,
     memory_id_of,
     paging_of,
+    parameters_of,
 )
 from ragrid.services.memory.api.parts import Parts
 from ragrid.services.memory.api.questions import (
@@ -130,7 +132,7 @@ class MemoriesApi:
                 summary="Returns the current version, or an earlier one.",
                 permission="memory:read",
                 handler=self._read,
-                parameters=(MEMORY_ID, NAMESPACE, IF_NONE_MATCH, VERSION, AS_OF),
+                parameters=(MEMORY_ID, NAMESPACE, IF_NONE_MATCH, VERSION, AS_OF, INCLUDE),
                 successes=(
                     Success(status=200, summary="The memory.", schema=Memory, headers=("etag",)),
                     Success(status=304, summary="The caller has this version already.", headers=("etag",)),
@@ -183,7 +185,7 @@ class MemoriesApi:
                 summary="Lists memories, newest first; a walk shows each that exists all the while exactly once.",
                 permission="memory:read",
                 handler=self._list,
-                parameters=(NAMESPACE, *_FILTERS, LIMIT, CURSOR),
+                parameters=(NAMESPACE, *_FILTERS, INCLUDE, LIMIT, CURSOR),
                 successes=(Success(status=200, summary="One page.", schema=MemoryPage),),
                 problems=(*NAMESPACE_PROBLEMS, *PAGING_PROBLEMS, "invalid-json", "invalid-body", "invalid-filter"),
             ),
@@ -291,6 +293,8 @@ class MemoriesApi:
         memory_id = memory_id_of(request)
         now_us = self._parts.now_us()
         if request.scope["query_string"]:
+            if "include" in request.query_params:
+                return await self._read_with_status(request, scope, memory_id)
             version, as_of_us = past_of(request)
             found = await self._store.read_past(scope, memory_id, now_us=now_us, version=version, as_of_us=as_of_us)
         else:
@@ -302,15 +306,24 @@ class MemoriesApi:
             return Answer(304, headers=headers)
         return Answer(200, found.doc, headers=headers)
 
+    async def _read_with_status(self, request: Request, scope: Scope, memory_id: str) -> Answer:
+        wants_status(parameters_of(request, ("include",)))
+        found = await self._store.read(scope, memory_id, now_us=self._parts.now_us())
+        if found is None:
+            raise _not_found(memory_id, scope)
+        (doc,) = await with_status(self._store, scope, [found.doc])
+        return Answer(200, doc, headers={"cache-control": "no-store"})
+
     async def _list(self, request: Request) -> Answer:
         scope = scope_of(request)
         wanted = filter_of(request)
         walk = ("list", *msgspec.structs.astuple(scope), *msgspec.structs.astuple(wanted))
         limit, before = paging_of(request, walk)
         page = await self._store.page(scope, wanted, now_us=self._parts.now_us(), limit=limit, before=before)
+        docs = await with_status(self._store, scope, page.docs) if wants_status(request.query_params) else page.docs
         after = page.next_position
         cursor = None if after is None else encode_cursor(after, walk)
-        return Answer(200, _encode({"memories": [msgspec.Raw(doc) for doc in page.docs], "next_cursor": cursor}))
+        return Answer(200, _encode({"memories": [msgspec.Raw(doc) for doc in docs], "next_cursor": cursor}))
 
     async def _history(self, request: Request) -> Answer:
         scope = scope_of(request)

@@ -22,7 +22,7 @@ LIST_LIMIT = 200
 LIST_DEFAULT = 50
 
 _ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~-]{1,128}")
-_FILTERS = ("type", "tag", "user_id", "agent_id", "session_id", "filter")
+_FILTERS = ("type", "tag", "user_id", "agent_id", "session_id", "filter", "include")
 _PAGING = ("limit", "cursor")
 
 

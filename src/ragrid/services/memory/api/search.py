@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from ragrid.services.memory.api.answers import Answer
 from ragrid.services.memory.api.headers import require_media_type
+from ragrid.services.memory.api.included import Included, with_status
 from ragrid.services.memory.api.operation import (
     BODY_PROBLEMS,
     JSON_TYPE,
@@ -53,6 +54,7 @@ class SearchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     importance_weight: Ratio = 0.0
     include_superseded: bool = False
     explain: bool = False
+    include: Annotated[tuple[Included, ...], Meta(max_length=1)] = ()
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -103,7 +105,12 @@ class SearchApi:
         started_s = time.perf_counter()
         found = await self._parts.recall.find(scope, question, now_us=self._parts.now_us())
         took_ms = round((time.perf_counter() - started_s) * 1000, 3)
-        results: list[dict[str, Any]] = [{"memory": msgspec.Raw(hit.doc), "score": hit.score} for hit in found.hits]
+        docs = [hit.doc for hit in found.hits]
+        if wanted.include:
+            docs = await with_status(self._parts.store, scope, docs)
+        results: list[dict[str, Any]] = [
+            {"memory": msgspec.Raw(doc), "score": hit.score} for doc, hit in zip(docs, found.hits, strict=True)
+        ]
         if wanted.explain:
             for result, hit in zip(results, found.hits, strict=True):
                 result["explain"] = hit.explanation

@@ -1,6 +1,7 @@
 """Vectors and their outbox, in dictionaries."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -11,7 +12,20 @@ from ragrid.services.memory.changes import Scope, Version
 from ragrid.services.memory.embedding.matrix import STORED
 from ragrid.services.memory.embedding.models import ModelState, dimension_of, states_of
 from ragrid.services.memory.embedding.text import digest_of, embedding_text
-from ragrid.services.memory.protocol.embeddings import Due, Embedded, Model, Models, Outbox, Refused, first_of
+from ragrid.services.memory.model import EmbeddingStatus
+from ragrid.services.memory.protocol.embeddings import (
+    Due,
+    Embedded,
+    Model,
+    Models,
+    Outbox,
+    Refused,
+    first_of,
+    status_of,
+)
+
+if TYPE_CHECKING:
+    from ragrid.services.memory.inmemory.state import Row
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -100,6 +114,7 @@ class InMemoryEmbeddings:
     """See protocol/embeddings.py."""
 
     embeddings: EmbeddingTables
+    rows: "dict[tuple[Scope, str], Row]"
 
     async def use_models(self, wanted: Sequence[str]) -> Models:
         """See Embeddings."""
@@ -176,6 +191,23 @@ class InMemoryEmbeddings:
         lines = [line for _, line in self.embeddings.of(model)]
         waiting = [line.since_us for line in lines if not line.is_given_up]
         return Outbox(len(waiting), len(lines) - len(waiting), min(waiting, default=None))
+
+    async def embedding_states(self, scope: Scope, memory_ids: Sequence[str]) -> Mapping[str, EmbeddingStatus]:
+        """See Embeddings."""
+        tables = self.embeddings
+        name = next((name for name, state in self._states() if state in {"active", "given"}), None)
+        if name is None:
+            return {}
+        keys = {
+            one: (row.stored.position, name)
+            for one in memory_ids
+            if (row := self.rows.get((scope, one))) is not None and not row.stored.is_deleted
+        }
+        lines = {one: tables.outbox.get(key) for one, key in keys.items()}
+        return {
+            one: status_of(key in tables.vectors, None if (line := lines[one]) is None else line.is_given_up)
+            for one, key in keys.items()
+        }
 
     async def retry_refused(self, model: str, *, tenant: str | None, now_us: int) -> int:
         """See Embeddings."""

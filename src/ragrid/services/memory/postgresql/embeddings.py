@@ -1,22 +1,32 @@
 """Vectors and their outbox in PostgreSQL: what the embedding workers of all replicas ask of the store."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import asyncpg
 import msgspec
 import numpy as np
 
 from ragrid.errors import RagridError
+from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.embedding.matrix import pack
 from ragrid.services.memory.embedding.models import dimension_of, states_of
 from ragrid.services.memory.embedding.text import digest_of, embedding_text
-from ragrid.services.memory.model import Memory
+from ragrid.services.memory.model import EmbeddingStatus, Memory
 from ragrid.services.memory.postgresql import vectors
 from ragrid.services.memory.postgresql.connections import Connections
 from ragrid.services.memory.postgresql.transaction import Transaction
 from ragrid.services.memory.postgresql.writer import Job
-from ragrid.services.memory.protocol.embeddings import Due, Embedded, Model, Models, Outbox, Refused, first_of
+from ragrid.services.memory.protocol.embeddings import (
+    Due,
+    Embedded,
+    Model,
+    Models,
+    Outbox,
+    Refused,
+    first_of,
+    status_of,
+)
 
 _decode = msgspec.json.Decoder(Memory).decode
 #: In what `fill_outbox` returns, the tenant's number stands above the position.
@@ -121,6 +131,11 @@ class PostgresEmbeddings(Connections):
         """See Embeddings."""
         found = await self._find_model(model)
         return Outbox(0, 0, None) if found is None else Outbox(*(await self.rows("", vectors.OUTBOX, found[0]))[0])
+
+    async def embedding_states(self, scope: Scope, memory_ids: Sequence[str]) -> Mapping[str, EmbeddingStatus]:
+        """See Embeddings."""
+        rows = await self.rows(scope.tenant, vectors.EMBEDDING_STATES, scope.tenant, scope.namespace, list(memory_ids))
+        return {memory_id: status_of(has_vector, is_given_up) for memory_id, has_vector, is_given_up in rows}
 
     async def retry_refused(self, model: str, *, tenant: str | None, now_us: int) -> int:
         """See Embeddings."""

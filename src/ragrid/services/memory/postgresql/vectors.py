@@ -14,6 +14,14 @@ CLEAR_IDLE = """
 DELETE FROM embedding_outbox AS o USING embedding_model AS m
 WHERE m.number = o.model AND m.state NOT IN ('active', 'filling')
 """
+EMBEDDING_STATES = """
+SELECT m.id,
+  EXISTS (SELECT FROM memory_vector AS v WHERE v.tenant = $1 AND v.position = m.position AND v.model = a.number),
+  (SELECT o.is_given_up FROM embedding_outbox AS o
+   WHERE o.tenant = $1 AND o.position = m.position AND o.model = a.number)
+FROM memory AS m CROSS JOIN (SELECT number FROM embedding_model WHERE state IN ('active', 'given')) AS a
+WHERE m.tenant = $1 AND m.namespace = $2 AND m.id = ANY ($3) AND NOT m.is_deleted
+"""
 SET_DIMENSION = "UPDATE embedding_model SET dimension = coalesce(dimension, $2) WHERE number = $1 RETURNING dimension"
 
 #: What a batch of changes means for outbox and vectors: `$5` is the digest of the text, NULL where the memory is gone.
@@ -66,7 +74,9 @@ DOCUMENTS = "SELECT position, doc FROM memory WHERE tenant = $1 AND position = A
 WHOSE = "SELECT number, tenant FROM embedding_outbox WHERE model = $1 AND number = ANY ($2::bigint[])"
 WAITING = """
 SELECT o.number, o.position, o.namespace
-FROM unnest($3::bigint[], $4::bytea[]) AS k (number, digest) JOIN embedding_outbox AS o ON o.number = k.number
+FROM unnest($3::bigint[], $4::bytea[]) AS k (number, digest) CROSS JOIN LATERAL (
+  SELECT * FROM embedding_outbox AS one WHERE one.number = k.number LIMIT 1
+) AS o
 WHERE o.tenant = $1 AND o.model = $2 AND o.digest IN (k.digest, '')
 """
 #: Stamps grow in the order of commits, as `seq` does: what a cache has not seen is what has a higher one.

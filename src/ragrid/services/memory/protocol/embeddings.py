@@ -1,14 +1,20 @@
 """Vectors and the outbox that leads to them. A change and its line in the outbox are durable together or not at all."""
 
-from collections.abc import Iterable, Sequence
-from typing import Literal, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
 from ragrid.inference.embedder import FloatArray
+from ragrid.services.memory.changes import Scope
+from ragrid.services.memory.model import EmbeddingStatus
 
-#: What a vector search can say of one memory: nothing to embed, on its way, there, or given up.
-Status = Literal["none", "pending", "ready", "failed"]
+
+def status_of(has_vector: object, is_given_up: object) -> EmbeddingStatus:
+    """Return what a memory's vector and its line in the outbox say; None stands for no line."""
+    if is_given_up is not None:
+        return "failed" if is_given_up else "pending"
+    return "ready" if has_vector else "none"
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -104,6 +110,10 @@ class Embeddings(Protocol):
 
     async def outbox(self, model: str) -> Outbox:
         """Return how much waits."""
+        ...
+
+    async def embedding_states(self, scope: Scope, memory_ids: Sequence[str]) -> Mapping[str, EmbeddingStatus]:
+        """Return for memories that `scope` may see whether searches have their vectors, in the model in use."""
         ...
 
     async def retry_refused(self, model: str, *, tenant: str | None, now_us: int) -> int:

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from ragrid.services.memory.protocol.batch import Batches
+from ragrid.services.memory.protocol.embeddings import Embeddings
 from ragrid.services.memory.protocol.exchange import Exchange
 from ragrid.services.memory.protocol.feed import Feed
 from ragrid.services.memory.protocol.forgetting import Forgetting
@@ -19,6 +20,7 @@ class MemoryStore(
     Forgetting,
     Namespaces,
     Batches,
+    Embeddings,
     Exchange,
     Feed,
     Jobs,

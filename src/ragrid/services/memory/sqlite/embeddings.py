@@ -1,16 +1,26 @@
 """Vectors and their outbox in SQLite: what the embedding worker asks of the store."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import apsw
 import msgspec
 
+from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.embedding.text import digest_of, embedding_text
-from ragrid.services.memory.model import Memory
-from ragrid.services.memory.protocol.embeddings import Due, Embedded, Model, Models, Outbox, Refused, first_of
+from ragrid.services.memory.model import EmbeddingStatus, Memory
+from ragrid.services.memory.protocol.embeddings import (
+    Due,
+    Embedded,
+    Model,
+    Models,
+    Outbox,
+    Refused,
+    first_of,
+    status_of,
+)
 from ragrid.services.memory.sqlite.connections import Connections
 from ragrid.services.memory.sqlite.files import fetch
-from ragrid.services.memory.sqlite.vectors import DUE, MODEL_NUMBER, MODELS, OUTBOX
+from ragrid.services.memory.sqlite.vectors import DUE, MODEL_NUMBER, MODELS, OUTBOX, STATES
 from ragrid.services.memory.sqlite.writing import embeddings as writing
 
 _decode = msgspec.json.Decoder(Memory).decode
@@ -71,6 +81,12 @@ class SqliteEmbeddings(Connections):
             return Outbox(0, 0, None) if number is None else Outbox(*fetch(reader, OUTBOX, (number,))[0])
 
         return await self.in_pool(work)
+
+    async def embedding_states(self, scope: Scope, memory_ids: Sequence[str]) -> Mapping[str, EmbeddingStatus]:
+        """See Embeddings."""
+        wanted = msgspec.json.encode(memory_ids).decode()
+        rows = await self.rows(scope, lambda number: (STATES, (wanted, number)))
+        return {memory_id: status_of(has_vector, is_given_up) for memory_id, has_vector, is_given_up in rows}
 
     async def retry_refused(self, model: str, *, tenant: str | None, now_us: int) -> int:
         """See Embeddings."""

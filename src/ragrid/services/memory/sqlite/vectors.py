@@ -20,6 +20,14 @@ SELECT count(*) FILTER (WHERE is_given_up = 0), count(*) FILTER (WHERE is_given_
   min(since_us) FILTER (WHERE is_given_up = 0)
 FROM embedding_outbox WHERE model = ?
 """
+STATES = """
+SELECT m.id,
+  EXISTS (SELECT 1 FROM memory_vector AS v WHERE v.position = m.position AND v.model = a.number),
+  (SELECT o.is_given_up FROM embedding_outbox AS o WHERE o.position = m.position AND o.model = a.number)
+FROM json_each(?) AS c CROSS JOIN memory AS m ON m.namespace = ? AND m.id = c.value
+CROSS JOIN (SELECT number FROM embedding_model WHERE state IN ('active', 'given')) AS a
+WHERE m.is_deleted = 0
+"""
 THERE = "SELECT count(*) FROM json_each(?) AS c CROSS JOIN memory_vector AS v ON v.stamp = c.value"
 
 _encode = msgspec.json.Encoder().encode
