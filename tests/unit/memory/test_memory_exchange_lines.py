@@ -131,6 +131,7 @@ def test_a_namespace_that_is_named_wins_over_the_lines() -> None:
         ({**LINE, "memory": {**MEMORY, "importance": 2, "tags": [1]}}, ["/memory/importance", "/memory/tags/0"]),
         ({**LINE, "memory": {**MEMORY, "created_by": "", "oops": 1}}, ["/memory/created_by", "/memory/oops"]),
         ({**LINE, "memory": {**MEMORY, "ttl_seconds": 5}}, ["/memory/ttl_seconds"]),
+        ({**LINE, "memory": {**MEMORY, "embedding": {"model": "m", "values": [1]}}}, ["/memory/embedding"]),
         ({"kind": "state", "session_id": "s"}, ["/namespace"]),
     ],
 )

@@ -13,6 +13,7 @@ from ragrid.services.memory.changes import MemoryCopy, Scope
 from ragrid.services.memory.errors import InvalidBodyError, InvalidMemoryError
 from ragrid.services.memory.messages import AppendRequest, Message, MessageInput, Role, StoredMessage, append_faults
 from ragrid.services.memory.model import (
+    WRITABLE,
     Memory,
     MemoryId,
     Moment,
@@ -30,10 +31,9 @@ Actor = Annotated[str, Meta(min_length=1, max_length=256)]
 NamespaceName = Annotated[str, Meta(pattern="^[A-Za-z0-9._~-]{1,64}$")]
 ContentOp = Literal["create", "update", "restore", "supersede", "delete"]
 
-#: What a line holds of a document, in order: all but what stands beside it, and the `seq`.
-_BESIDE = ("id", "namespace", "version", "seq", "updated_at", "updated_by")
-CARRIED = tuple(name for name in Memory.__struct_fields__ if name not in _BESIDE)
+#: What a line holds of a document, in its order: what callers say, and three things that the service adds for good.
 _SERVICE = ("superseded_by", "created_at", "created_by")
+CARRIED = tuple(name for name in Memory.__struct_fields__ if name in WRITABLE or name in _SERVICE)
 
 _encode = msgspec.json.Encoder().encode
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -173,8 +173,8 @@ def _memory_copy(scope: Scope, line: MemoryLine) -> MemoryCopy:
         given = convert_input({name: value for name, value in line.memory.items() if name not in _SERVICE}, now_us=None)
     except InvalidMemoryError as error:
         faults += [(f"/memory{pointer}", detail) for pointer, detail in error.faults]
-    if line.memory.get("ttl_seconds") is not None:
-        faults.append(("/memory/ttl_seconds", "wanted `expires_at`: a time to live has no beginning here"))
+    strange = [name for name in line.memory if name in WRITABLE and name not in CARRIED]
+    faults += [(f"/memory/{name}", "no member of an export; leave it out") for name in strange]
     if faults:
         raise InvalidBodyError(sorted(faults))
     superseded_by, created_at, created_by = service
