@@ -34,7 +34,7 @@ from ragrid.registry.open import open_registry
 from ragrid.registry.protocol import Instance, Registry, Snapshot
 from ragrid.spec.settings import ClientTls, ControllerSettings, Listen
 from ragrid.system.clock import Clock, SystemClock
-from ragrid.system.files import PRIVATE, write_if_changed
+from ragrid.system.files import PLAIN, PRIVATE, write_if_changed
 from ragrid.system.tls import client_context
 from ragrid.web.server import run_service
 
@@ -129,11 +129,10 @@ class Controller:
             listed = parse_revocations(revocations)
             jwks = await self._fetch(self._settings.jwks_url)
             keys = keys_from_jwks(jwks)
-            if write_if_changed(self._settings.jwks_file, jwks):
-                logger.info("keys written", extra={"kids": [key.kid for key in keys]})
+            await self._keep(self._settings.jwks_file, jwks)  # first: what nginx takes, our services should know
             self._well("keys")
             self._learn(replace(self.known, keys=keys, revoked=listed.revocations()))
-            await asyncio.to_thread(self._keep, revocations)  # a slow disk must not hold back what nginx gets
+            await self._keep(self._settings.revocations_file, revocations, mode=PRIVATE, touch=True)
             revision = listed.revision
 
         while True:
@@ -142,16 +141,20 @@ class Controller:
             if revision == before:  # nothing new, or no answer: one turn a second, whether the service waited or not
                 await asyncio.sleep(max(0.0, KEYS_EVERY_S - (self._clock.monotonic_s() - began_s)))
 
-    def _keep(self, revocations: bytes) -> None:
-        """Write what was revoked for our services; the file's time says when it was last known to be so."""
-        file = self._settings.revocations_file
+    async def _keep(self, file: Path, content: bytes, *, mode: int = PLAIN, touch: bool = False) -> None:
+        """Write a file for others, or for our next start; a disk that takes nothing holds nothing else back.
+
+        With `touch`, the time of an equal file says when its content was last known to be so.
+        """
         try:
-            if write_if_changed(file, revocations, mode=PRIVATE):
-                logger.info("revocations written", extra={"file": str(file)})
-            else:
+            if await asyncio.to_thread(write_if_changed, file, content, mode=mode):
+                logger.info("written", extra={"file": str(file)})
+            elif touch:
                 os.utime(file)
         except OSError as error:
-            raise StateError(f"{file}: {error.strerror}; services go on with what was revoked before") from error
+            self._unwell(file.name, f"{file}: {error.strerror}; who reads it goes on with what it has")
+        else:
+            self._well(file.name)
 
     async def _policy_loop(self) -> None:
         async def look() -> None:
@@ -216,7 +219,7 @@ class Controller:
         self._well("nginx")
         self.accepted_s = self._clock.monotonic_s()
         self.metrics.accepted(accepted.version)
-        write_if_changed(self._settings.state_file, dump_state(state), mode=PRIVATE)
+        await self._keep(self._settings.state_file, dump_state(state), mode=PRIVATE)
         if accepted.applied:
             logger.info("state in force", extra={"version": accepted.version, "kept_pools": list(accepted.kept)})
 

@@ -21,7 +21,7 @@ class ControllerMetrics:
         self.registry = CollectorRegistry()
         self._reachable = Gauge(
             "gateway_controller_reachable",
-            "1 while what the controller needs works: registry, keys, policy, nginx.",
+            "1 while what the controller needs works: registry, keys, policy, nginx, and each file that it keeps.",
             ["what"],
             registry=self.registry,
         )

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from joserfc.jwk import ECKey
+from prometheus_client import generate_latest
 from starlette.applications import Starlette
 
 from ragrid.gateway.controller import Controller, build
@@ -228,6 +230,30 @@ async def test_keys_roles_and_revocations_follow_their_sources(
         key_server.jwks = b'{"keys": []}'  # nonsense withdraws nothing
         await asyncio.sleep(1.5)
         await becomes(edge, 200, edge.signer.bearer())
+
+
+async def test_a_disk_that_takes_nothing_holds_nothing_back(
+    edges: Any, backends: Any, key_server: KeyServer, settings: ControllerSettings, short_directory: Path
+) -> None:
+    (short_directory / "full").write_text("no directory")
+    names = ("jwks_file", "revocations_file", "state_file")
+    nowhere = {name: short_directory / "full" / f"{name}.json" for name in names}
+    edge, registry = edges(), MemoryRegistry(clock=SystemClock())
+    controller = Controller(msgspec.structs.replace(settings, **nowhere), registry=registry, clock=SystemClock())
+    task = asyncio.create_task(controller.run())
+    try:
+        await registry.register(instance(backends().port), ttl_s=60)
+        bearer = edge.signer.bearer(jti="old")
+        await becomes(edge, 200, bearer)
+        key_server.revoked = [{"jti": "old", "exp": 4_000_000_000}]
+        await becomes(edge, 401, bearer, deadline_s=4.0)  # it asks each second
+        figures = generate_latest(controller.metrics.registry).decode()
+        assert 'gateway_controller_reachable{what="revocations_file.json"} 0.0' in figures
+        assert 'gateway_controller_reachable{what="keys"} 1.0' in figures
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 async def test_a_controller_that_lost_its_file_goes_on_after_the_version_in_force(
