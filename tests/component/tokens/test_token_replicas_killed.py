@@ -21,7 +21,7 @@ from ragrid.spec.settings import TokenTrust
 from ragrid.system.clock import SystemClock
 from support.token_service import ISSUER, TokenService, make_service
 
-KILLS = int(os.environ.get("RAGRID_REPLICA_KILLS", "2"))
+KILLS = int(os.environ.get("RAGRID_REPLICA_KILLS", "1"))
 #: Keys change as fast as a key can become known (`keeper.SEEN_S`).
 ROTATION_S = 5.0
 
@@ -99,7 +99,7 @@ def test_two_replicas_agree_whoever_is_killed(pair: list[TokenService]) -> None:
         assert is_good(survivor.token("reader", audience="memory"), at=survivor)
         victim.start()
     deadline_s = time.monotonic() + 90.0
-    while len(rotations(audit(pair[0]))) < 2:  # the kills may all have come before the first one was due
+    while len(rotations(audit(pair[0]))) < min(2, KILLS):  # the kills may all have come before the first one was due
         assert time.monotonic() < deadline_s
         time.sleep(0.2)
     lines = audit(pair[1])

@@ -1,5 +1,7 @@
 """Several token services on one PostgreSQL: what happens once happens once among all of them, and each hears of it."""
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -193,6 +195,21 @@ def test_a_replica_that_hangs_in_a_change_loses_it(
             hung.put_watermark("subject", "eve", 6.0)
     finally:
         hung.close()
+
+
+def test_a_connection_that_hangs_is_given_up(url_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgresql_engine, "ANSWER_TIMEOUT_S", 0.5)
+    store = open_shared_store(url_file)
+    ((backend,),) = store.rows("SELECT pg_backend_pid()")
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        with pytest.raises(UnreachableError, match="Timeout"):
+            store.clients()
+        assert store.clients() == []
+        assert store.rows("SELECT pg_backend_pid()") != [(backend,)]
+    finally:
+        os.kill(backend, signal.SIGCONT)
+        store.close()
 
 
 def test_a_server_that_crashes_is_survived(tmp_path: Path) -> None:

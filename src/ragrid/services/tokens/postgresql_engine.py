@@ -166,7 +166,11 @@ class PostgresqlEngine:
         try:
             self._wait(connection.execute("ROLLBACK"))
         except _FAILURES:
-            self._loop.call_soon_threadsafe(connection.terminate)
+            self._give_up()
+
+    def _give_up(self) -> None:
+        if self._connection is not None:
+            self._loop.call_soon_threadsafe(self._connection.terminate)
             self._connection = None
 
     async def _migrate(self) -> None:
@@ -192,6 +196,8 @@ class PostgresqlEngine:
         try:
             yield
         except _FAILURES as error:
+            if isinstance(error, TimeoutError):  # whoever hangs there would hold up the next call as well
+                self._give_up()
             raise self._refusal(error) from error
 
     def _refusal(self, error: BaseException) -> RagridError:
