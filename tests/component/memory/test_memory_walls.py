@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ragrid.services.memory.jobs.model import begun
 from ragrid.services.memory.service import build_memory_application
 from ragrid.services.memory.sqlite.store import SqliteStore
 from support.memory_calls import Caller
@@ -16,16 +17,21 @@ MARK = "zanzibar"
 
 
 @pytest.fixture
-async def callers(tmp_path: Path) -> AsyncIterator[tuple[Caller, Caller]]:
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    one = SqliteStore.open(tmp_path)
+    yield one
+    await one.close()
+
+
+@pytest.fixture
+async def callers(store: SqliteStore) -> AsyncIterator[tuple[Caller, Caller]]:
     mint = TokenMint()
-    store = SqliteStore.open(tmp_path)
     application = build_memory_application(store, mint.verifier(), mint.clock, prefix="/memory")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://memory") as client:
         yield (
             Caller(client, mint.token(tenant="acme", sub="alice")),
             Caller(client, mint.token(tenant="evil", sub="eve", scope="memory:read memory:write memory:admin")),
         )
-    await store.close()
 
 
 FOREIGN: list[tuple[str, str, Any, dict[str, str]]] = [
@@ -121,3 +127,41 @@ async def test_forgetting_and_namespaces_end_at_the_wall(callers: tuple[Caller, 
     assert (await eve.call("GET", "/../namespaces")).json() == {"namespaces": [], "next_cursor": None}
     assert (await eve.call("GET", "/../stats")).json() == {"namespaces": 0, "memories": 0, "bytes": 0}
     assert (await alice.call("PATCH", f"/{made['id']}", json={"importance": 1})).status_code == 200
+
+
+AROUND: list[tuple[str, str, Any, int]] = [
+    ("GET", "/sessions/s/messages", None, 404),
+    ("GET", "/sessions/s/state", None, 404),
+    ("HEAD", "/sessions/s/state", None, 404),
+    ("DELETE", "/sessions/s", None, 404),
+    ("POST", "/sessions/s/messages", {"messages": [{"role": "user", "content": "mine"}]}, 201),
+    ("POST", "/sessions/s/messages", {"messages": [{"role": "user", "content": "mine"}], "after": 1}, 412),
+    ("PUT", "/sessions/s/state", {"data": {}}, 201),
+    ("GET", "/changes", None, 200),
+    ("GET", "/changes?since=0&limit=500", None, 200),
+    ("GET", "/export", None, 200),
+    ("GET", "/export?namespaces=all", None, 200),
+    ("GET", "/jobs", None, 200),
+    ("GET", "/jobs/{job}", None, 404),
+    ("POST", "/context", {"budget_tokens": 9000, "query": MARK, "session_id": "s"}, 200),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), AROUND)
+async def test_what_lies_around_memories_ends_at_the_wall(
+    callers: tuple[Caller, Caller], store: SqliteStore, *, method: str, path: str, body: Any, status: int
+) -> None:
+    alice, eve = callers
+    alice.base = eve.base = "/memory/v1"
+    await store.save_job(begun("foreign", MARK, tenant="acme", actor="alice", at_us=1_800_000_000_000_000))
+    turns = {"messages": [{"role": "user", "content": MARK}]}
+    await alice.call("PUT", "/memories/k", json={"content": MARK, "pinned": True})
+    await alice.call("POST", "/sessions/s/messages", json=turns, headers={"idempotency-key": "key"})
+    await alice.call("PUT", "/sessions/s/state", json={"data": {"said": MARK}})
+    before = (await alice.call("GET", "/export?namespaces=all")).content
+    headers = {"idempotency-key": "key"} if method == "POST" and "sessions" in path else {}
+    answer = await eve.call(method, path.format(job="foreign"), json=body, headers=headers)
+    assert answer.status_code == status
+    assert MARK not in answer.text
+    assert "idempotency-replayed" not in answer.headers
+    assert (await alice.call("GET", "/export?namespaces=all")).content == before
