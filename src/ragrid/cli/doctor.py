@@ -55,7 +55,11 @@ def _requirements(grid_file: Path | None, state: Path | None) -> Requirements:
             WantedPort(port.key, port.host, port.port) for part in local_driver(site).parts for port in part.ports
         ),
         own_pids=frozenset(owned.parts_running(site.layout.root)),
-        programs=programs_of(loaded.grid.registry.kind, loaded.grid.registry.executable),
+        programs=programs_of(
+            loaded.grid.registry.kind,
+            loaded.grid.registry.executable,
+            postgres=str(site.programs.postgresql / "postgres") if loaded.grid.runs_database else None,
+        ),
     )
 
 

@@ -27,6 +27,8 @@ class Program:
     oldest: tuple[int, int]
     below: tuple[int, int]
     arguments: tuple[str, ...] = ("--version",)
+    #: How it is installed, where it is not by its package alone.
+    install: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ NGINX = Program("nginx", "nginx", (1, 22), (1, 31), ("-v",))
 ETCD = Program("etcd", "etcd-server", (3, 4), (3, 7))
 CONSUL = Program("consul", "consul", (1, 8), (2, 0), ("version",))
 PROMETHEUS = Program("prometheus", "prometheus", (2, 42), (4, 0))
+#: Its package alone would start a database of Debian's, on the same port.
+POSTGRES = Program("postgres", "postgresql", (15, 0), (16, 0), install="scripts/install-packages database")
 NODE_EXPORTER = Program("prometheus-node-exporter", "prometheus-node-exporter", (1, 5), (2, 0))
 
 #: What a grid with the default registry runs.
@@ -65,9 +69,14 @@ LIBRARIES = (
 PYTHON_PACKAGES = (PythonPackage("chromadb", "1.5.9"),)
 
 
-def programs_of(registry: str, executable: str) -> tuple[Program, ...]:
-    """Return what a grid with this kind of registry runs; `executable` is its program, a name or a path."""
-    return (NGINX, replace(CONSUL if registry == "consul" else ETCD, name=executable), PROMETHEUS, NODE_EXPORTER)
+def programs_of(registry: str, executable: str, *, postgres: str | None = None) -> tuple[Program, ...]:
+    """Return what a grid with this kind of registry runs; `executable` is its program, a name or a path.
+
+    `postgres` is the path of PostgreSQL's server, where the grid runs one.
+    """
+    database = () if postgres is None else (replace(POSTGRES, name=postgres),)
+    kept = replace(CONSUL if registry == "consul" else ETCD, name=executable)
+    return (NGINX, kept, PROMETHEUS, NODE_EXPORTER, *database)
 
 
 def look_at_program(program: Program) -> Finding:
@@ -83,7 +92,7 @@ def look_at_program(program: Program) -> Finding:
 def judge_program(program: Program, path: Path | None, said: str) -> Finding:
     """Judge what `program` says about its version; `path` is None when it is not here, or cannot be run."""
     wanted = f"{_dotted(program.oldest)} or newer, below {_dotted(program.below)}"
-    install = f"{INSTALL} {program.package}"
+    install = program.install or f"{INSTALL} {program.package}"
     if path is None:
         return Finding(program.name, "fail", said.partition(";")[0], wanted, install)
     match = _VERSION.search(said)

@@ -108,3 +108,14 @@ def test_a_grid_with_consul_wants_consul_where_the_grid_says_and_no_etcd() -> No
     names = [program.name for program in software.programs_of("consul", "/opt/consul/bin/consul")]
     assert names == ["nginx", "/opt/consul/bin/consul", "prometheus", "prometheus-node-exporter"]
     assert software.programs_of("etcd", "etcd") == software.PROGRAMS
+
+
+def test_a_database_is_looked_for_where_it_lies_and_installed_without_debians_own() -> None:
+    *others, postgres = software.programs_of("etcd", "etcd", postgres="/usr/lib/postgresql/15/bin/postgres")
+    assert tuple(others) == software.PROGRAMS
+    found = software.judge_program(
+        postgres, Path(postgres.name), "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"
+    )
+    assert (found.status, found.fix) == ("ok", "")
+    missing = software.judge_program(postgres, None, "not found; x")
+    assert (missing.status, missing.fix) == ("fail", "scripts/install-packages database")
