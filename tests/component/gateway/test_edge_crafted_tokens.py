@@ -1,5 +1,6 @@
 """Every crafted token and every flipped bit at the real edge: 401 in one shape, never 500, never 200."""
 
+import base64
 import json
 import os
 import random
@@ -84,6 +85,29 @@ async def test_every_flipped_bit_is_refused(module_edge: Any, mint: TokenMint) -
     assert len(flipped) == 8 * len(token)
     for one, answer in zip(flipped, answers[1:], strict=True):
         assert answer.status == 401 or (answer.status == 400 and not is_for_http(one)), repr(one)
+
+
+async def test_a_good_token_anywhere_else_is_none(module_edge: Any, mint: TokenMint) -> None:
+    """RFC 6750 knows forms and queries, which end in logs; two headers would be read in two ways."""
+    good, bad = mint.token(), mint.token(exp=1)
+    basic = base64.b64encode(f"ada:{good}".encode()).decode()
+    places = {
+        "query": (f"{PATH}?access_token={good}", ()),
+        "cookie": (PATH, (f"Cookie: access_token={good}; Authorization=Bearer {good}",)),
+        "another field": (PATH, (f"X-Authorization: Bearer {good}", f"Proxy-Authorization: Bearer {good}")),
+        "basic": (PATH, (f"Authorization: Basic {basic}",)),
+        "without a scheme": (PATH, (f"Authorization: {good}",)),
+        "another scheme": (PATH, (f"Authorization: DPoP {good}",)),
+        "behind a bad one": (PATH, (f"Authorization: Bearer {bad}", f"Authorization: Bearer {good}")),
+        "before a bad one": (PATH, (f"Authorization: Bearer {good}", f"Authorization: Bearer {bad}")),
+        "twice": (PATH, (f"Authorization: Bearer {good}",) * 2),
+    }
+    requests = [
+        "\r\n".join((f"GET {path} HTTP/1.1", "Host: localhost", *fields, "", "")).encode()
+        for path, fields in places.values()
+    ]
+    for place, answer in zip(places, await answers_of(module_edge.config.http_port, requests), strict=True):
+        assert answer.status in (400, 401), f"{place}: {answer.status}"
 
 
 async def test_the_edge_and_the_services_read_a_token_alike(module_edge: Any, mint: TokenMint) -> None:
