@@ -25,7 +25,9 @@ END $$
 @pytest.fixture(scope="session")
 def memory_role(postgresql_cluster: Cluster) -> str:
     """The role that memory stores connect as."""
-    postgresql_cluster.sql(f"CREATE ROLE {ROLE} LOGIN")
+    # Each folder that imports this fixture has its own of it, in one cluster.
+    if ROLE not in postgresql_cluster.sql("SELECT rolname FROM pg_roles").split():
+        postgresql_cluster.sql(f"CREATE ROLE {ROLE} LOGIN")
     return ROLE
 
 

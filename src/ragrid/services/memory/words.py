@@ -27,5 +27,7 @@ def match_expression(words: tuple[str, ...], scope_word: str) -> str:
 
 def folded(text: str) -> list[str]:
     """Return the words of `text` as they are compared: without case and without accents."""
+    if text.isascii():
+        return _WORD.findall(text.lower())
     plain = unicodedata.normalize("NFKD", text.lower())
     return _WORD.findall("".join(one for one in plain if not unicodedata.combining(one)))

@@ -8,6 +8,7 @@ words, the chance that any two share a digest is one in forty million.
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import blake2b
 
 from ragrid.services.memory.changes import Scope
@@ -15,6 +16,8 @@ from ragrid.services.memory.model import Memory, searchable
 from ragrid.services.memory.words import folded
 
 _DIGEST_BYTES = 8
+#: Digests that are remembered, of the words that came first and so most often: 40 MB at most.
+_NAMESPACES_KEPT, _WORDS_KEPT, _LONG = 64, 4096, 32
 #: Of one word, the server keeps this many places in a text at most, and no place above 16383.
 _PLACES = 255
 #: Places of content and tags, and of strings in `data`, which count half.
@@ -22,16 +25,22 @@ FULL, HALF = "A", "D"
 
 
 class Lexemes:
-    """The digests of one namespace."""
+    """The digests of one namespace; those of common words are remembered."""
 
     def __init__(self, scope: Scope) -> None:
+        self._known: dict[str, str] = {}
         # The length of the first part keeps `("a", "bc")` apart from `("ab", "c")`.
         key = f"{len(scope.tenant)}:{scope.tenant}:{scope.namespace}".encode()
         self._state = blake2b(key, digest_size=_DIGEST_BYTES)
 
     def word(self, word: str) -> str:
         """Return the lexeme of a word, after `folded`."""
-        return self._digest(b"\0w" + word.encode())
+        known = self._known.get(word)
+        if known is None:
+            known = self._digest(b"\0w" + word.encode())
+            if len(self._known) < _WORDS_KEPT and len(word) < _LONG:
+                self._known[word] = known
+        return known
 
     def tag(self, tag: str) -> str:
         """Return the lexeme that says that a memory carries a tag, to the letter."""
@@ -52,6 +61,12 @@ class Lexemes:
         return b64encode(state.digest()).decode()
 
 
+@lru_cache(maxsize=_NAMESPACES_KEPT)
+def lexemes_of(scope: Scope) -> Lexemes:
+    """Return the digests of a namespace, with what is remembered of them."""
+    return Lexemes(scope)
+
+
 def any_of(lexemes: Iterable[str]) -> str:
     """Return the `tsquery`, as text, for any of `lexemes`."""
     return "|".join(f"'{one}'" for one in lexemes)
@@ -62,6 +77,7 @@ def all_of(lexemes: Iterable[str]) -> str:
     return "&".join(f"'{one}'" for one in lexemes)
 
 
+@lru_cache(maxsize=1024)
 def _places(whole: int, half: int) -> str:
     whole = min(whole, _PLACES)
     half = min(half, _PLACES - whole)

@@ -16,7 +16,7 @@ class PostgresMemories(Connections):
     async def read(self, scope: Scope, memory_id: str, *, now_us: int) -> Read | None:
         """See Memories."""
         rows = await self.rows(scope.tenant, READ, scope.tenant, scope.namespace, memory_id, now_us)
-        return Read(*rows[0]) if rows else None
+        return Read(rows[0]["version"], rows[0]["doc"]) if rows and not rows[0]["is_over"] else None
 
     async def read_past(
         self, scope: Scope, memory_id: str, *, now_us: int, version: int | None = None, as_of_us: int | None = None

@@ -6,16 +6,17 @@ Each names the tenant, although the server would show no other's rows anyway.
 from typing import Any
 
 from ragrid.services.memory.changes import Scope
-from ragrid.services.memory.postgresql.lexemes import Lexemes, all_of, any_of
+from ragrid.services.memory.postgresql.lexemes import all_of, any_of, lexemes_of
 from ragrid.services.memory.postgresql.where import DOCUMENT, where
 from ragrid.services.memory.protocol.memories import Filter
 from ragrid.services.memory.words import folded
 
 Statement = tuple[str, tuple[Any, ...]]
 
+#: Whether it is deleted is no condition: that would let the server choose an index of all that are not.
 READ = """
-SELECT version, doc FROM memory
-WHERE tenant = $1 AND namespace = $2 AND id = $3 AND NOT is_deleted AND (expires_us IS NULL OR expires_us > $4)
+SELECT version, doc, is_deleted OR coalesce(expires_us <= $4, false) AS is_over FROM memory
+WHERE tenant = $1 AND namespace = $2 AND id = $3
 """
 
 #: One row without an event when nothing lies below `$5`, no row when nothing may be seen.
@@ -106,7 +107,7 @@ def words_statement(
     scope: Scope, words: tuple[str, ...], wanted: Filter, *, now_us: int, limit: int, include_superseded: bool
 ) -> Statement:
     """Return the statement for memories with any of `words`, best first: `(position, score)`, above 0."""
-    lexemes = Lexemes(scope)
+    lexemes = lexemes_of(scope)
     asked = list(dict.fromkeys(lexemes.word(word) for one in words for word in folded(one)))
     parameters: list[Any] = [scope.tenant, scope.namespace, [f"'{one}'" for one in asked]]
     conditions = _conditions(parameters, wanted, now_us, include_superseded=include_superseded)
@@ -116,8 +117,7 @@ def words_statement(
     sql = f"""
         WITH asked AS MATERIALIZED ({_ASKED})
         SELECT m.position, ({_SCORE}) AS score
-        FROM memory_words AS w JOIN memory AS m ON m.tenant = w.tenant AND m.position = w.position{document}
-        WHERE w.tenant = $1 AND w.words @@ {query}::text::tsquery AND {conditions}
+        FROM {_found(query)}{document} WHERE {conditions}
         ORDER BY score DESC, m.position DESC LIMIT {_parameter(parameters, limit)}
     """  # noqa: S608 - only our own words
     return sql, tuple(parameters)
@@ -133,7 +133,7 @@ def vectors_statement(
         conditions += f" AND v.stamp = ANY ({_parameter(parameters, stamps)}::bigint[])"
     tables = "memory_vector AS v JOIN memory AS m ON m.tenant = v.tenant AND m.position = v.position"
     if wanted.tags:
-        lexemes = Lexemes(scope)
+        lexemes = lexemes_of(scope)
         tables += " JOIN memory_words AS w ON w.tenant = v.tenant AND w.position = v.position"
         carried = _parameter(parameters, all_of(lexemes.tag(tag) for tag in wanted.tags))
         conditions += f" AND w.words @@ {carried}::text::tsquery"
@@ -146,16 +146,28 @@ def vectors_statement(
     return sql, tuple(parameters)
 
 
+def _found(query: str) -> str:
+    """Return the tables `w` and `m` for what the word index has for a query.
+
+    The index first, and its rows one by one: the server cannot know that a digest is in few rows, and that those are
+    all of one tenant.
+    """
+    return f"""
+        (SELECT tenant, position, words FROM memory_words WHERE words @@ {query}::text::tsquery OFFSET 0) AS w
+        CROSS JOIN LATERAL (
+          SELECT * FROM memory AS one WHERE one.tenant = $1 AND one.position = w.position AND w.tenant = $1 LIMIT 1
+        ) AS m
+    """  # noqa: S608 - only our own words
+
+
 def _matching(scope: Scope, wanted: Filter, now_us: int) -> tuple[str, str, list[Any]]:
     """Return tables, conditions and parameters of what a filter matches; the word index tells who carries a tag."""
     parameters: list[Any] = [scope.tenant, scope.namespace]
     conditions = _conditions(parameters, wanted, now_us)
     tables = "memory AS m"
     if wanted.tags:
-        lexemes = Lexemes(scope)
-        tables = "memory_words AS w JOIN memory AS m ON m.tenant = w.tenant AND m.position = w.position"
-        carried = _parameter(parameters, all_of(lexemes.tag(tag) for tag in wanted.tags))
-        conditions += f" AND w.tenant = $1 AND w.words @@ {carried}::text::tsquery"
+        lexemes = lexemes_of(scope)
+        tables = _found(_parameter(parameters, all_of(lexemes.tag(tag) for tag in wanted.tags)))
     return tables + (DOCUMENT if wanted.where is not None else ""), conditions, parameters
 
 

@@ -1,4 +1,8 @@
-"""The statements that a writing transaction is made of. Each names the tenant, and the server checks it once more."""
+"""The statements that a writing transaction is made of. Each names the tenant, and the server checks it once more.
+
+Where rows are looked up for a list of keys, each key has a lookup of its own (`LATERAL … LIMIT 1`): the server cannot
+turn it round and walk through all rows of the tenant, which it prefers while it has not counted a table yet.
+"""
 
 #: Take the tenant's lock: who holds it is the only one that writes for this tenant, in this or any other process.
 LOCK = """
@@ -14,14 +18,17 @@ m.is_deleted, m.is_erased, m.superseded_by
 
 CURRENT = f"""
 SELECT {STORED_COLUMNS}
-FROM unnest($2::text[], $3::text[]) AS k (namespace, id)
-  JOIN memory AS m ON m.tenant = $1 AND m.namespace = k.namespace AND m.id = k.id
+FROM unnest($2::text[], $3::text[]) AS k (namespace, id) CROSS JOIN LATERAL (
+  SELECT * FROM memory AS one WHERE one.tenant = $1 AND one.namespace = k.namespace AND one.id = k.id LIMIT 1
+) AS m
 """  # noqa: S608 - our own words
 
 DOCUMENTS = """
 SELECT e.namespace, e.id, e.version, e.doc
-FROM unnest($2::text[], $3::text[], $4::bigint[]) AS k (namespace, id, version)
-  JOIN memory_event AS e ON e.tenant = $1 AND e.namespace = k.namespace AND e.id = k.id AND e.version = k.version
+FROM unnest($2::text[], $3::text[], $4::bigint[]) AS k (namespace, id, version) CROSS JOIN LATERAL (
+  SELECT * FROM memory_event AS one
+  WHERE one.tenant = $1 AND one.namespace = k.namespace AND one.id = k.id AND one.version = k.version LIMIT 1
+) AS e
 """
 
 #: The newest with a fingerprint. Who keeps more than these among twins that have expired finds one of them less.
@@ -41,10 +48,13 @@ ROOMS = "SELECT name, settings, rows, size_bytes FROM namespace WHERE tenant = $
 REQUESTS = f"""
 SELECT i.subject, i.key, i.fingerprint AS request_fingerprint, i.seq AS request_seq, i.is_new,
   i.expires_us AS request_expires_us, e.version AS made_version, e.doc AS made_doc, {STORED_COLUMNS}
-FROM unnest($2::text[], $3::text[]) AS k (subject, key)
-  JOIN idempotency AS i ON i.tenant = $1 AND i.subject = k.subject AND i.key = k.key
-  JOIN memory_event AS e ON e.tenant = $1 AND e.seq = i.seq
-  JOIN memory AS m ON m.tenant = $1 AND m.namespace = e.namespace AND m.id = e.id
+FROM unnest($2::text[], $3::text[]) AS k (subject, key) CROSS JOIN LATERAL (
+  SELECT * FROM idempotency AS one WHERE one.tenant = $1 AND one.subject = k.subject AND one.key = k.key LIMIT 1
+) AS i CROSS JOIN LATERAL (
+  SELECT * FROM memory_event AS one WHERE one.tenant = $1 AND one.seq = i.seq LIMIT 1
+) AS e CROSS JOIN LATERAL (
+  SELECT * FROM memory AS one WHERE one.tenant = $1 AND one.namespace = e.namespace AND one.id = e.id LIMIT 1
+) AS m
 """  # noqa: S608 - our own words
 
 EXPIRED = f"""
@@ -66,8 +76,12 @@ UPDATE tenant SET next_expiry_us = least(
 """
 
 ERASE = """
-UPDATE memory_event AS e SET doc = NULL FROM unnest($2::text[], $3::text[]) AS k (namespace, id)
-WHERE e.tenant = $1 AND e.namespace = k.namespace AND e.id = k.id AND e.doc IS NOT NULL
+UPDATE memory_event SET doc = NULL WHERE tenant = $1 AND doc IS NOT NULL AND seq = ANY (ARRAY(
+  SELECT e.seq FROM unnest($2::text[], $3::text[]) AS k (namespace, id) CROSS JOIN LATERAL (
+    SELECT seq FROM memory_event AS one
+    WHERE one.tenant = $1 AND one.namespace = k.namespace AND one.id = k.id OFFSET 0
+  ) AS e
+))
 """
 REQUEST = """
 INSERT INTO idempotency (tenant, subject, key, fingerprint, seq, expires_us, is_new)

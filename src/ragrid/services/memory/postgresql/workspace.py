@@ -15,7 +15,7 @@ from ragrid.services.memory.errors import VersionError
 from ragrid.services.memory.ground import Outcome, Remembered, room_after
 from ragrid.services.memory.model import fingerprint_of
 from ragrid.services.memory.namespaces import Room
-from ragrid.services.memory.postgresql.lexemes import Lexemes
+from ragrid.services.memory.postgresql.lexemes import lexemes_of
 from ragrid.services.memory.protocol.memories import IDEMPOTENCY_US
 from ragrid.services.memory.validate import Fault
 from ragrid.services.memory.vectors import GivenVector, fault_of_vector
@@ -123,7 +123,6 @@ class Workspace:
         self._rooms: dict[str, Room] = {}
         self._requests: dict[RequestKey, Request | None] = {}
         self._models: dict[str, int | None] | None = None
-        self._lexemes: dict[str, Lexemes] = {}
 
     # What the server says; what was decided since is newer and stays.
 
@@ -270,10 +269,7 @@ class Workspace:
             pending.unindexed.add(before.stored.position)
         if version.memory is None:
             return 0
-        lexemes = self._lexemes.get(key[0])
-        if lexemes is None:
-            lexemes = self._lexemes[key[0]] = Lexemes(Scope(self.tenant, key[0]))
-        vector, words = lexemes.indexed(version.memory)
+        vector, words = lexemes_of(Scope(self.tenant, key[0])).indexed(version.memory)
         growth.words += words
         pending.indexed[version.position] = vector
         pending.unindexed.discard(version.position)
