@@ -100,5 +100,7 @@ async def test_a_key_belongs_to_the_wish_as_well(alice: Caller) -> None:
 async def test_superseded_by_is_for_the_service_to_set(alice: Caller) -> None:
     answer = await alice.call("POST", json={"content": "x", "superseded_by": "k"})
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/superseded_by")
+    twice = await alice.call("POST", json={"content": "x", "supersedes": ["k", "k"]})
+    assert twice.json()["errors"] == [{"pointer": "/supersedes", "detail": "wanted each id once"}]
     named = await alice.call("POST", json={"content": "x", "supersedes": ["nobody", "a b"]})
     assert {one["pointer"] for one in named.json()["errors"]} == {"/supersedes/1"}

@@ -44,11 +44,11 @@ def decide(ground: Ground, change: Change, *, seq: int) -> Outcome:
     Raises NotFoundError, VersionError, PreconditionRequiredError, InvalidMemoryError, QuotaError, KeyReusedError or
     ReplayGoneError.
     """
+    room = ground.room(change.scope)
     if isinstance(change, Create):
-        known = _known(ground, change)
+        known = _known(ground, change, room.settings)
         if known is not None:
             return known
-    room = ground.room(change.scope)
     # The id of a Create is new by construction.
     current = None if isinstance(change, Create) else ground.stored(change.scope, change.id)
     live = current if current is not None and is_visible(current, change.at_us) else None
@@ -60,7 +60,7 @@ def decide(ground: Ground, change: Change, *, seq: int) -> Outcome:
         case Purge() if current is not None:
             versions = (purged(change, current, seq=seq),)
         case Create() | Replace() | Patch() | Restore():
-            versions = _contents(ground, change, current, live, seq=seq)
+            versions = _contents(_Case(ground, room.settings, current, live), change, seq=seq)
         case _:
             raise AssertionError("refused above: there is nothing to delete or purge")
     _require_room(room, versions)
@@ -82,13 +82,22 @@ def merge(target: object, patch: object) -> Any:
     return result
 
 
-def _known(ground: Ground, create: Create) -> Outcome | None:
+class _Case(msgspec.Struct, frozen=True):
+    """What a change meets: the settings of its namespace, what is held under its id, and that while it is visible."""
+
+    ground: Any  # a Ground; msgspec has no use for protocols
+    settings: NamespaceSettings
+    current: Stored | None
+    live: Stored | None
+
+
+def _known(ground: Ground, create: Create, settings: NamespaceSettings) -> Outcome | None:
     """Return the answer that was given before: to the same request, or for the same contents where that is wished."""
     if create.idempotency is not None:
         replayed = _replayed(ground, create)
         if replayed is not None:
             return Outcome(replayed)
-    if _on_duplicate(ground, create) != "return":
+    if (create.on_duplicate or settings.on_duplicate) != "return":
         return None
     twin = ground.twin(create.scope, fingerprint_of(create.given), create.at_us)
     stored = None if twin is None else ground.stored(create.scope, twin)
@@ -144,7 +153,10 @@ def _require_condition(change: Change, live: Stored | None, settings: NamespaceS
 
 def _require_room(room: Room, versions: Sequence[Version]) -> None:
     """Refuse what grows a namespace beyond its quota; what makes it smaller is always taken."""
-    after, settings = room_after(room, versions), room.settings
+    settings = room.settings
+    if settings.quota_rows is None and settings.quota_bytes is None:
+        return
+    after = room_after(room, versions)
     for name, before, value, limit in (
         ("quota_rows", room.rows, after.rows, settings.quota_rows),
         ("quota_bytes", room.size_bytes, after.size_bytes, settings.quota_bytes),
@@ -153,46 +165,42 @@ def _require_room(room: Room, versions: Sequence[Version]) -> None:
             raise QuotaError(f"the namespace would come to {value}, wanted at most {limit} ({name})", name, limit)
 
 
-def _contents(
-    ground: Ground,
-    change: Create | Replace | Patch | Restore,
-    current: Stored | None,
-    live: Stored | None,
-    *,
-    seq: int,
-) -> tuple[Version, ...]:
+def _contents(case: _Case, change: Create | Replace | Patch | Restore, *, seq: int) -> tuple[Version, ...]:
     """Return the versions of a change that leaves contents behind."""
+    current, live = case.current, case.live
     first: tuple[Version, ...] = ()
     if current is not None and live is None and is_expired(current, change.at_us):
         first = (expired(current, change.id, seq=seq, at_us=change.at_us),)
-    given = _given(ground, change, current)
-    fault = None if given.embedding is None else ground.vector_fault(given.embedding)
+    given = _given(case, change)
+    fault = None if given.embedding is None else case.ground.vector_fault(given.embedding)
     if fault is not None:
         raise InvalidMemoryError([fault])
-    marked = _marked(ground, change, given, live)
+    marked = _marked(case, change, given)
     if marked and marked[-1] not in given.supersedes:
         given = msgspec.structs.replace(given, supersedes=(*given.supersedes, marked[-1]))
     at = seq + len(first)
     version = first[0].version if first else (current.version if current is not None else 0)
     place = Place(position=at if live is None else live.position, version=version + 1, seq=at)
     main = rendered(change, given, current if isinstance(change, Restore) else live, live, place)
+    if not marked and not first:
+        return (main,)
     marks = tuple(
         superseded(change, stored, seq=at + number)
         for number, one in enumerate(marked, start=1)
-        if (stored := ground.stored(change.scope, one)) is not None
+        if (stored := case.ground.stored(change.scope, one)) is not None
     )
     return (*first, main, *marks)
 
 
-def _given(ground: Ground, change: Create | Replace | Patch | Restore, current: Stored | None) -> MemoryInput:
-    if isinstance(change, Patch | Restore) and current is not None:
-        return _merged(current.doc, change) if isinstance(change, Patch) else _earlier(ground, change, current)
-    if isinstance(change, Patch | Restore):
+def _given(case: _Case, change: Create | Replace | Patch | Restore) -> MemoryInput:
+    if isinstance(change, Create | Replace):
+        given, ttl_s = change.given, case.settings.default_ttl_seconds
+        if ttl_s is None or given.ttl_seconds is not None or given.expires_at is not None:
+            return given
+        return msgspec.structs.replace(given, ttl_seconds=ttl_s)
+    if case.current is None:
         raise AssertionError("refused above: there is nothing to patch or restore")
-    given, ttl_s = change.given, ground.room(change.scope).settings.default_ttl_seconds
-    if ttl_s is None or given.ttl_seconds is not None or given.expires_at is not None:
-        return given
-    return msgspec.structs.replace(given, ttl_seconds=ttl_s)
+    return _merged(case.current.doc, change) if isinstance(change, Patch) else _earlier(case, change, case.current)
 
 
 def _merged(doc: bytes, change: Patch) -> MemoryInput:
@@ -206,10 +214,10 @@ def _merged(doc: bytes, change: Patch) -> MemoryInput:
         raise InvalidMemoryError([("", "nested too deeply")]) from error
 
 
-def _earlier(ground: Ground, change: Restore, current: Stored) -> MemoryInput:
+def _earlier(case: _Case, change: Restore, current: Stored) -> MemoryInput:
     """Return the contents of the version that is wanted back."""
     version = current.version - 1 if change.version is None else change.version
-    doc = ground.document(change.scope, change.id, version)
+    doc = case.ground.document(change.scope, change.id, version)
     if doc is None:
         fault = f"version {version} holds no contents; the history tells which do"
         raise InvalidMemoryError([("/version", fault)])
@@ -225,29 +233,29 @@ def _writable(doc: bytes) -> dict[str, Any]:
     return {name: before[name] for name in WRITABLE if before.get(name) is not None}
 
 
-def _marked(
-    ground: Ground, change: Create | Replace | Patch | Restore, given: MemoryInput, live: Stored | None
-) -> tuple[str, ...]:
+def _marked(case: _Case, change: Create | Replace | Patch | Restore, given: MemoryInput) -> tuple[str, ...]:
     """Return the ids that this change supersedes: those that it newly names, and the twin where that is wished."""
-    if isinstance(change, Restore) or (not given.supersedes and not isinstance(change, Create)):
-        return ()
-    before = set(_writable(live.doc).get("supersedes", ())) if live is not None and given.supersedes else set()
-    new = [one for one in given.supersedes if one not in before]
-    faults = []
-    for one in new:
-        stored = ground.stored(change.scope, one)
-        pointer = f"/supersedes/{given.supersedes.index(one)}"
-        if one == change.id:
-            faults.append((pointer, "a memory cannot supersede itself"))
-        elif stored is None or not is_visible(stored, change.at_us):
-            faults.append((pointer, f"no memory {one!r} in this namespace"))
-    if faults:
-        raise InvalidMemoryError(faults)
-    if isinstance(change, Create) and _on_duplicate(ground, change) == "supersede":
-        twin = ground.twin(change.scope, fingerprint_of(given), change.at_us)
+    new: list[str] = []
+    if given.supersedes and not isinstance(change, Restore):
+        before = set() if case.live is None else set(_writable(case.live.doc).get("supersedes", ()))
+        new += [one for one in given.supersedes if one not in before]
+        faults = [
+            (f"/supersedes/{given.supersedes.index(one)}", fault)
+            for one in new
+            if (fault := _superseding_fault(case, change, one)) is not None
+        ]
+        if faults:
+            raise InvalidMemoryError(faults)
+    if isinstance(change, Create) and (change.on_duplicate or case.settings.on_duplicate) == "supersede":
+        twin = case.ground.twin(change.scope, fingerprint_of(given), change.at_us)
         new += [twin] if twin is not None and twin not in new else []
     return tuple(new)
 
 
-def _on_duplicate(ground: Ground, create: Create) -> str:
-    return create.on_duplicate or ground.room(create.scope).settings.on_duplicate
+def _superseding_fault(case: _Case, change: Change, memory_id: str) -> str | None:
+    if memory_id == change.id:
+        return "a memory cannot supersede itself"
+    stored = case.ground.stored(change.scope, memory_id)
+    if stored is None or not is_visible(stored, change.at_us):
+        return f"no memory {memory_id!r} in this namespace"
+    return None

@@ -101,6 +101,8 @@ def checked(given: MemoryInput, *, now_us: int | None) -> MemoryInput:
     faults += _size_fault("metadata", given.metadata, METADATA_BYTES)
     if len(set(given.tags)) != len(given.tags):
         faults.append(("/tags", "wanted each tag once"))
+    if len(set(given.supersedes)) != len(given.supersedes):
+        faults.append(("/supersedes", "wanted each id once"))
     faults += _time_faults(given, now_us)
     if given.embedding is not None and not any(given.embedding.values):
         faults.append(("/embedding/values", "wanted a direction: a member that is not 0"))
