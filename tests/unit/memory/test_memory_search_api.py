@@ -1,5 +1,6 @@
 """Searches as a caller of the API sees them, with an embedder that needs no model."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,15 +11,25 @@ from ragrid.inference.hashing import HashingEmbedder
 from ragrid.services.memory.embedding.lazy import LazyEmbedder
 from ragrid.services.memory.embedding.meaning import Meaning
 from ragrid.services.memory.inmemory.store import InMemoryStore
+from ragrid.services.memory.protocol.embeddings import Refused
 from ragrid.services.memory.service import build_memory_application
 from support.memory_calls import Caller
 from support.token_mint import TokenMint
+
+REEMBED = "/memory/v1/admin/reembed"
+
+
+class Whole(Caller):
+    """A caller that names whole paths."""
+
+    base = ""
 
 
 class Bench:
     """A caller, and the worker behind the service that it calls."""
 
-    def __init__(self, caller: Caller, meaning: Meaning, store: InMemoryStore) -> None:
+    def __init__(self, client: httpx.AsyncClient, caller: Caller, meaning: Meaning, store: InMemoryStore) -> None:
+        self.client = client
         self.caller = caller
         self.meaning = meaning
         self.store = store
@@ -46,7 +57,7 @@ async def bench(mint: TokenMint) -> AsyncIterator[Bench]:
     await store.use_models(["hashing"])
     application = build_memory_application(store, mint.verifier(), mint.clock, prefix="/memory", meaning=meaning)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://memory") as client:
-        one = Bench(Caller(client, mint.token(sub="alice", tenant="acme")), meaning, store)
+        one = Bench(client, Caller(client, mint.token(sub="alice", tenant="acme")), meaning, store)
         await one.embed()
         yield one
     await meaning.close()
@@ -155,3 +166,29 @@ async def test_the_embedding_status_is_told_on_demand_and_never_under_an_etag(be
         assert (await bench.caller.call("GET", path, params=params)).status_code == 400
     answer = await bench.caller.call("POST", json={"content": "x", "embedding_status": "ready"})
     assert answer.json()["errors"][0]["detail"] == "'embedding_status' is set by the service; leave it out"
+
+
+async def test_embedding_again_is_a_job_that_ends_when_nothing_waits(bench: Bench, mint: TokenMint) -> None:
+    made = await bench.caller.create(content="green tea")
+    (due,) = await bench.store.claim_texts("hashing", now_us=2**60, limit=1, characters=1, lease_us=0)
+    await bench.store.note_refusals("hashing", [Refused(due.position, due.digest, "no", None)])
+    writer = Whole(bench.client, mint.token(sub="bob", tenant="acme", scope="memory:read memory:write"))
+    assert (await writer.call("POST", REEMBED)).status_code == 403
+    admin = Whole(bench.client, mint.token(sub="alice", tenant="acme", scope="memory:read memory:admin"))
+    started = await admin.call("POST", REEMBED)
+    assert (started.status_code, started.json()["kind"]) == (202, "reembed")
+    while (await bench.store.outbox("hashing")).given_up:  # noqa: ASYNC110 - until the job's task has had its turn
+        await asyncio.sleep(0)
+    await bench.embed()
+    job: dict[str, Any] = {"state": "running"}
+    while job["state"] == "running":  # it looks again after 0.1 s
+        await asyncio.sleep(0.01)
+        job = (await admin.call("GET", started.headers["location"])).json()
+    assert (job["state"], job["result"]) == ("done", {"retried": 1, "model": "hashing", "state": "complete"})
+    assert ids(await bench.search(query="green tea", mode="semantic")) == [made["id"]]
+
+
+async def test_without_a_model_there_is_nothing_to_embed_again(client: httpx.AsyncClient, mint: TokenMint) -> None:
+    token = mint.token(sub="alice", tenant="acme", scope="memory:admin")
+    answer = await Whole(client, token).call("POST", REEMBED)
+    assert (answer.status_code, answer.json()["code"]) == (409, "no-embedder")

@@ -86,6 +86,7 @@ def build_memory_application(
             with contextlib.suppress(asyncio.CancelledError):
                 await keeping
             await tools.close()
+            await api.close()
             if meaning is not None:
                 await meaning.close()
             await store.close()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from ragrid.services.memory.ids import IdSource
+from ragrid.services.memory.jobs.runner import JobRunner
 from ragrid.services.memory.protocol.store import MemoryStore
 from ragrid.services.memory.recall import Recall
 from ragrid.system.clock import Clock
@@ -10,14 +11,13 @@ from ragrid.system.clock import Clock
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The store, its searches, the clock and the source of ids behind one API; `base` is the public path up to the
-    version.
-    """
+    """What is behind one API: the store, its searches and jobs, clock and ids; `base` is the path up to the version."""
 
     store: MemoryStore
     clock: Clock
     base: str
     recall: Recall
+    jobs: JobRunner
     ids: IdSource = field(default_factory=IdSource)
 
     def now_us(self) -> int:

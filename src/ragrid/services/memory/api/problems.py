@@ -22,6 +22,7 @@ _RAISED: Mapping[str, int] = {
     "invalid-precondition": 400,
     "invalid-token": 401,
     "job-not-found": 404,
+    "no-embedder": 409,
     "repeated-header": 400,
     "repeated-parameter": 400,
     "stopping": 503,

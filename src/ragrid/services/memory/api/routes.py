@@ -2,6 +2,7 @@
 
 from starlette.routing import Route
 
+from ragrid.services.memory.api.admin import AdminApi
 from ragrid.services.memory.api.batch import BatchApi
 from ragrid.services.memory.api.changes import ChangesApi
 from ragrid.services.memory.api.context import ContextApi
@@ -16,6 +17,7 @@ from ragrid.services.memory.api.parts import Parts
 from ragrid.services.memory.api.restore import RestoreApi
 from ragrid.services.memory.api.search import SearchApi
 from ragrid.services.memory.api.sessions import SessionsApi
+from ragrid.services.memory.jobs.runner import JobRunner
 from ragrid.services.memory.protocol.store import MemoryStore
 from ragrid.services.memory.recall import Recall
 from ragrid.system.clock import Clock
@@ -28,7 +30,8 @@ class MemoryApi:
         self, store: MemoryStore, clock: Clock, *, prefix: str = "/memory", recall: Recall | None = None
     ) -> None:
         self._base = f"{prefix}/v1"
-        parts = Parts(store, clock, self._base, recall or Recall(store))
+        self._jobs = JobRunner(store, clock)
+        parts = Parts(store, clock, self._base, recall or Recall(store), self._jobs)
         # The busiest first: routes are tried in order. POST /memories/search fits no method of /memories/{id}.
         resources = (
             MemoriesApi(parts),
@@ -42,9 +45,14 @@ class MemoryApi:
             JobsApi(parts),
             ExchangeApi(parts),
             ContextApi(parts),
+            AdminApi(parts),
         )
         served = tuple(one for each in resources for one in each.operations())
         self.operations: tuple[Operation, ...] = (*served, *DescriptionApi(self._base, served).operations())
+
+    async def close(self) -> None:
+        """End the jobs that run; to be called before the store is closed."""
+        await self._jobs.close()
 
     def routes(self) -> list[Route]:
         """Return the routes, one for each path."""

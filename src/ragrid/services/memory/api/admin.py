@@ -1,0 +1,76 @@
+"""What administrators of a tenant do: embed again."""
+
+import asyncio
+from functools import partial
+from typing import Any, Literal
+
+import msgspec
+from starlette.requests import Request
+
+from ragrid.services.memory.api.answers import Answer
+from ragrid.services.memory.api.operation import WRITE_PROBLEMS, Operation, Success
+from ragrid.services.memory.api.parts import Parts
+from ragrid.services.memory.jobs.model import Job
+from ragrid.services.memory.jobs.runner import Progress
+from ragrid.services.memory.protocol.embeddings import Model
+from ragrid.web.auth import claims_of
+from ragrid.web.problem import Problem
+
+#: How often a job looks whether the worker has come so far, seconds.
+LOOK_S = 0.1
+
+_encode = msgspec.json.Encoder().encode
+
+
+class ReembedResult(msgspec.Struct, frozen=True):
+    """What came of it: texts that had been given up and were tried again, and the model that searches use now."""
+
+    retried: int
+    model: str
+    state: Literal["complete"]
+
+
+class AdminApi:
+    """The operations of administrators."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def operations(self) -> tuple[Operation, ...]:
+        """Return each operation."""
+        return (
+            Operation(
+                method="POST",
+                path="/admin/reembed",
+                id="reembed",
+                summary="Tries again what the embedder refused, and follows until no text of before waits for a vector "
+                "and the model that is filled in, if there is one, is in use.",
+                permission="memory:admin",
+                handler=self._reembed,
+                successes=(Success(status=202, summary="The job that began.", schema=Job, headers=("location",)),),
+                problems=(*WRITE_PROBLEMS, "no-embedder"),
+            ),
+        )
+
+    async def _reembed(self, request: Request) -> Answer:
+        claims = claims_of(request)
+        models = await self._parts.store.models()
+        if models.active is None:
+            raise Problem(409, "no-embedder", "the store has no model; name an embedder in the grid file")
+        named = [one for one in (models.active, models.filling) if one is not None]
+        work = partial(self._work, claims.tenant, named)
+        started = await self._parts.jobs.start("reembed", work, tenant=claims.tenant, actor=claims.subject)
+        location = f"{self._parts.base}/jobs/{started.job.id}"
+        return Answer(202, _encode(started.job), headers={"location": location})
+
+    async def _work(self, tenant: str, models: list[Model], progress: Progress) -> dict[str, Any]:
+        store, began_us = self._parts.store, self._parts.now_us()
+        for model in models:
+            progress.done += await store.retry_refused(model.name, tenant=tenant, now_us=began_us)
+        target = models[-1].name
+        while True:
+            oldest_us = (await store.outbox(target)).oldest_us
+            active = (await store.models()).active
+            if (oldest_us is None or oldest_us > began_us) and active is not None and active.name == target:
+                return msgspec.to_builtins(ReembedResult(progress.done, active.name, "complete"))  # type: ignore[no-any-return]  # a dict
+            await asyncio.sleep(LOOK_S)
