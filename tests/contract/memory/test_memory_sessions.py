@@ -229,3 +229,18 @@ async def test_the_sessions_of_a_deleted_namespace_are_gone(store: MemoryStore) 
     again = await say(store, "anew", key=Idempotency("k", b"1"))
     assert (again.is_replay, again.last_index) == (False, 1)
     assert await told(store) == ["anew"]
+
+
+async def test_sessions_are_listed_by_id_as_long_as_there_is_something_of_them(store: MemoryStore) -> None:
+    for name in ("b", "a", "B", "~", "gone"):
+        await say(store, "hi", session=name)
+    await store.delete_session(ACME, "gone")
+    await put(store, {"a": 1}, ttl_s=10)
+    await say(store, "foreign", session="c", scope=ELSEWHERE[0])
+    await say(store, "foreign", session="c", scope=ELSEWHERE[1])
+    first = await store.sessions(ACME, now_us=NOW, limit=3)
+    rest = await store.sessions(ACME, now_us=NOW, limit=9, after=first[-1].id)
+    listed = [(one.id, one.last_index, one.state_version) for one in (*first, *rest)]
+    assert listed == [("B", 1, None), ("a", 1, None), ("b", 1, None), ("s", 0, 1), ("~", 1, None)]
+    later = await store.sessions(ACME, now_us=NOW + 10 * SECOND, limit=1, after="b")
+    assert [(one.id, one.state_version) for one in later] == [("s", None)]

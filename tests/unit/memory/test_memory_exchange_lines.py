@@ -125,6 +125,7 @@ def test_a_namespace_that_is_named_wins_over_the_lines() -> None:
         ({**LINE, "namespace": "a/b"}, ["/namespace"]),
         ({**LINE, "at": "2027-01-15T08:00:00"}, ["/at"]),
         ({**LINE, "op": "expire"}, ["/op"]),
+        ({**LINE, "actor": "a\0b"}, ["/actor"]),
         ({**LINE, "op": "delete"}, ["/memory"]),
         ({**LINE, "memory": None}, ["/memory"]),
         ({**LINE, "seq": 4}, ["/seq"]),

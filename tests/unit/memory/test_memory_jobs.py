@@ -108,3 +108,8 @@ async def test_a_job_that_was_left_is_seen_as_failed_at_once(
     await store.save_job(begun("j1", "reembed", tenant="acme", actor="alice", at_us=int(clock.now_s() * 1_000_000)))
     clock.advance(SILENCE_US / 1_000_000)
     assert (await jobs.call("GET", "/j1")).json()["state"] == "failed"
+
+
+@pytest.mark.parametrize("path", ["/a%00b", "?before=%00", "?before=a%20b"])
+async def test_what_cannot_be_an_id_is_refused(jobs: Caller, path: str) -> None:
+    assert (await jobs.call("GET", path)).status_code == 400

@@ -132,3 +132,12 @@ async def test_what_cannot_be_a_session_id_is_400(sessions: Caller, path: str) -
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid-id")
     wrong = await sessions.call("GET", "/s/messages", params={"order": "random"})
     assert (wrong.status_code, wrong.json()["code"]) == (400, "invalid-parameter")
+
+
+async def test_sessions_are_listed_page_by_page(sessions: Caller) -> None:
+    for name in ("a", "b", "c"):
+        await sessions.call("POST", f"/{name}/messages", json={"messages": [turn()]})
+    first = (await sessions.call("GET", params={"limit": "2"})).json()
+    assert first["sessions"][0] == {"id": "a", "last_index": 1, "state_version": None}
+    rest = (await sessions.call("GET", params={"after": first["next_after"]})).json()
+    assert ([one["id"] for one in rest["sessions"]], rest["next_after"]) == (["c"], None)

@@ -5,7 +5,15 @@ from starlette.requests import Request
 
 from ragrid.services.memory.api.answers import Answer
 from ragrid.services.memory.api.operation import PAGING_PROBLEMS, Operation, Parameter, Success
-from ragrid.services.memory.api.parameters import LIMIT, LIST_DEFAULT, LIST_LIMIT, parameters_of, whole_number
+from ragrid.services.memory.api.parameters import (
+    LIMIT,
+    LIST_DEFAULT,
+    LIST_LIMIT,
+    MemoryId,
+    id_parameter,
+    parameters_of,
+    whole_number,
+)
 from ragrid.services.memory.api.parts import Parts
 from ragrid.services.memory.jobs.model import Job, StoredJob, left
 from ragrid.web.auth import claims_of
@@ -14,9 +22,9 @@ from ragrid.web.problem import Problem
 _encode = msgspec.json.Encoder().encode
 
 _JOB_ID = Parameter(
-    name="id", place="path", schema=str, summary="The id that the start of the job gave.", is_required=True
+    name="id", place="path", schema=MemoryId, summary="The id that the start of the job gave.", is_required=True
 )
-_BEFORE = Parameter(name="before", place="query", schema=str, summary="Only jobs older than the one with this id.")
+_BEFORE = Parameter(name="before", place="query", schema=MemoryId, summary="Only jobs older than the one with this id.")
 
 
 class JobsPage(msgspec.Struct, frozen=True):
@@ -44,7 +52,7 @@ class JobsApi:
                 handler=self._read,
                 parameters=(_JOB_ID,),
                 successes=(Success(status=200, summary="The job.", schema=Job),),
-                problems=("job-not-found",),
+                problems=("invalid-parameter", "job-not-found"),
             ),
             Operation(
                 method="GET",
@@ -60,7 +68,7 @@ class JobsApi:
         )
 
     async def _read(self, request: Request) -> Answer:
-        job_id = request.path_params["id"]
+        job_id = id_parameter(request.path_params, "id") or ""
         found = await self._parts.store.job(claims_of(request).tenant, job_id)
         if found is None:
             raise Problem(404, "job-not-found", f"no job {job_id[:64]!r}; jobs are forgotten a week after their end")
@@ -68,8 +76,9 @@ class JobsApi:
 
     async def _list(self, request: Request) -> Answer:
         given = parameters_of(request, ("limit", "before"))
+        before = id_parameter(given, "before")
         limit = whole_number(given, "limit", low=1, high=LIST_LIMIT, default=LIST_DEFAULT)
-        found = await self._parts.store.jobs(claims_of(request).tenant, limit=limit + 1, before=given.get("before"))
+        found = await self._parts.store.jobs(claims_of(request).tenant, limit=limit + 1, before=before)
         shown = [self._seen(one) for one in found[:limit]]
         next_before = shown[-1].id if len(found) > limit else None
         return Answer(200, _encode({"jobs": shown, "next_before": next_before}))

@@ -141,6 +141,15 @@ def parameters_of(request: Request, known: tuple[str, ...]) -> Mapping[str, str]
     return seen
 
 
+def id_parameter(given: Mapping[str, str], name: str) -> str | None:
+    """Return one parameter that is an id, None when it did not come. Raises a 400 Problem when it cannot be one."""
+    value = given.get(name)
+    if value is not None and not _ID.fullmatch(value):
+        detail = f"parameter {name!r}: got {value[:20]!r}, wanted an id: 1 to 128 characters of A-Z a-z 0-9 . _ ~ -"
+        raise Problem(400, "invalid-parameter", detail)
+    return value
+
+
 def whole_number(given: Mapping[str, str], name: str, *, low: int, high: int, default: int) -> int:
     """Return one parameter as a number. Raises a 400 Problem when it is none or out of range."""
     raw = given.get(name, str(default))

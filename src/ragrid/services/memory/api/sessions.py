@@ -33,11 +33,16 @@ from ragrid.services.memory.api.parameters import (
     IF_MATCH,
     IF_NONE_MATCH,
     LIMIT,
+    LIST_DEFAULT,
+    LIST_LIMIT,
     NAMESPACE,
     SESSION_ID,
+    MemoryId,
+    id_parameter,
     paging_of,
     parameters_of,
     session_id_of,
+    whole_number,
 )
 from ragrid.services.memory.api.parts import Parts
 from ragrid.services.memory.changes import Idempotency
@@ -45,7 +50,7 @@ from ragrid.services.memory.cursor import encode_cursor
 from ragrid.services.memory.errors import InvalidBodyError, NoSessionError
 from ragrid.services.memory.messages import Append, AppendRequest, Message, append_faults
 from ragrid.services.memory.model import BODY_BYTES
-from ragrid.services.memory.protocol.sessions import Order
+from ragrid.services.memory.protocol.sessions import Order, SessionSummary
 from ragrid.services.memory.working_state import PutState, State, StateInput, state_faults
 from ragrid.web.auth import claims_of
 from ragrid.web.body import decode_json, read_body
@@ -56,6 +61,7 @@ _encode = msgspec.json.Encoder().encode
 _ORDER = Parameter(
     name="order", place="query", schema=Literal["newest", "oldest"], summary="Which end comes first; `newest` without."
 )
+_AFTER = Parameter(name="after", place="query", schema=MemoryId, summary="Only sessions behind the one with this id.")
 _MINE = (*NAMESPACE_PROBLEMS, "invalid-id")
 _WRITE = (*_MINE, *WRITE_PROBLEMS, *BODY_PROBLEMS, "invalid-body", "version-conflict")
 
@@ -72,6 +78,13 @@ class MessagesPage(msgspec.Struct, frozen=True):
 
     messages: tuple[Message, ...]
     next_cursor: str | None
+
+
+class SessionsPage(msgspec.Struct, frozen=True):
+    """Some sessions, by id; `next_after` goes on behind them."""
+
+    sessions: tuple[SessionSummary, ...]
+    next_after: str | None
 
 
 class SessionsApi:
@@ -116,6 +129,17 @@ class SessionsApi:
                 parameters=(SESSION_ID, NAMESPACE, _ORDER, LIMIT, CURSOR),
                 successes=(Success(status=200, summary="One page.", schema=MessagesPage),),
                 problems=(*_MINE, *PAGING_PROBLEMS, "session-not-found"),
+            ),
+            Operation(
+                method="GET",
+                path="/sessions",
+                id="listSessions",
+                summary="Lists the sessions of a namespace by their ids.",
+                permission="memory:read",
+                handler=self._list,
+                parameters=(NAMESPACE, LIMIT, _AFTER),
+                successes=(Success(status=200, summary="One page.", schema=SessionsPage),),
+                problems=(*NAMESPACE_PROBLEMS, "unknown-parameter", "repeated-parameter", "invalid-parameter"),
             ),
             Operation(
                 method="DELETE",
@@ -195,6 +219,15 @@ class SessionsApi:
             raise NoSessionError(f"no session {session_id!r} in namespace {scope.namespace!r}")
         cursor = None if page.next_index is None else encode_cursor(page.next_index, walk)
         return Answer(200, _encode({"messages": [msgspec.Raw(doc) for doc in page.docs], "next_cursor": cursor}))
+
+    async def _list(self, request: Request) -> Answer:
+        scope = scope_of(request)
+        given = parameters_of(request, ("limit", "after"))
+        limit = whole_number(given, "limit", low=1, high=LIST_LIMIT, default=LIST_DEFAULT)
+        now_us = self._parts.now_us()
+        found = await self._store.sessions(scope, now_us=now_us, limit=limit + 1, after=id_parameter(given, "after"))
+        next_after = found[limit - 1].id if len(found) > limit else None
+        return Answer(200, _encode(SessionsPage(found[:limit], next_after)))
 
     async def _delete(self, request: Request) -> Answer:
         await self._store.delete_session(scope_of(request), session_id_of(request))

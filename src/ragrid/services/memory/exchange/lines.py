@@ -27,7 +27,8 @@ from ragrid.services.memory.working_state import StateInput, StoredState, state_
 from ragrid.web.body import locate
 
 Whole = Annotated[int, Meta(ge=1, le=2**53)]
-Actor = Annotated[str, Meta(min_length=1, max_length=256)]
+#: No store of ours takes a null character in a name.
+Actor = Annotated[str, Meta(pattern=r"^[^\x00]{1,256}$")]
 NamespaceName = Annotated[str, Meta(pattern="^[A-Za-z0-9._~-]{1,64}$")]
 ContentOp = Literal["create", "update", "restore", "supersede", "delete"]
 

@@ -7,7 +7,7 @@ from ragrid.services.memory.errors import KeyReusedError, NoSessionError, Replay
 from ragrid.services.memory.inmemory.state import State
 from ragrid.services.memory.messages import Append, Appended, MessagePage, StoredMessage, decide_append
 from ragrid.services.memory.protocol.memories import IDEMPOTENCY_US
-from ragrid.services.memory.protocol.sessions import Order
+from ragrid.services.memory.protocol.sessions import Order, SessionSummary
 from ragrid.services.memory.working_state import (
     NO_STATE,
     PutState,
@@ -107,6 +107,22 @@ class InMemorySessions(State):
         if session is None or not is_state_visible(session.state, now_us):
             return None
         return ReadState(session.state.version, rendered_state(session.state, scope, session_id))
+
+    async def sessions(
+        self, scope: Scope, *, now_us: int, limit: int, after: str | None = None
+    ) -> tuple[SessionSummary, ...]:
+        """See Sessions."""
+        mine = sorted(
+            ((key[1], one) for key, one in self._sessions.items() if key[0] == scope and one.is_live),
+            key=lambda item: item[0],
+        )
+        return tuple(
+            SessionSummary(
+                session_id, one.last_index, one.state.version if is_state_visible(one.state, now_us) else None
+            )
+            for session_id, one in mine
+            if after is None or session_id > after
+        )[:limit]
 
     async def delete_session(self, scope: Scope, session_id: str) -> None:
         """See Sessions."""

@@ -6,7 +6,7 @@ from ragrid.services.memory.postgresql import session_writing as writing
 from ragrid.services.memory.postgresql.connections import Connections
 from ragrid.services.memory.postgresql.session_writing import STATE_COLUMNS
 from ragrid.services.memory.postgresql.writer import Job
-from ragrid.services.memory.protocol.sessions import Order
+from ragrid.services.memory.protocol.sessions import Order, SessionSummary
 from ragrid.services.memory.working_state import PutState, ReadState, StoredState, rendered_state
 
 _STATE = f"""
@@ -26,6 +26,11 @@ WHERE s.tenant = $1 AND s.namespace = $2 AND s.id = $3 AND s.is_live ORDER BY m.
 """
 _NEWEST = _MESSAGES.format(side="<", direction="DESC")
 _OLDEST = _MESSAGES.format(side=">", direction="ASC")
+_SESSIONS = """
+SELECT id, last_index,
+  CASE WHEN state IS NOT NULL AND (state_expires_us IS NULL OR state_expires_us > $4) THEN state_version END
+FROM session WHERE tenant = $1 AND namespace = $2 AND is_live AND id > $3 ORDER BY id LIMIT $5
+"""
 _DUE = "SELECT tenant FROM tenant WHERE next_session_expiry_us <= $1 ORDER BY next_session_expiry_us LIMIT 64"
 
 
@@ -64,6 +69,14 @@ class PostgresSessions(Connections):
             return None
         state = StoredState(*rows[0])
         return ReadState(state.version, rendered_state(state, scope, session_id))
+
+    async def sessions(
+        self, scope: Scope, *, now_us: int, limit: int, after: str | None = None
+    ) -> tuple[SessionSummary, ...]:
+        """See Sessions."""
+        place = (scope.tenant, scope.namespace, after or "")
+        rows = await self.rows(scope.tenant, _SESSIONS, *place, now_us, limit)
+        return tuple(SessionSummary(*row) for row in rows)
 
     async def delete_session(self, scope: Scope, session_id: str) -> None:
         """See Sessions."""

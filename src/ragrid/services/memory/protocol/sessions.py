@@ -2,9 +2,20 @@
 
 from typing import Literal, Protocol
 
+import msgspec
+
 from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.messages import Append, Appended, MessagePage
 from ragrid.services.memory.working_state import PutState, ReadState
+
+
+class SessionSummary(msgspec.Struct, frozen=True):
+    """What there is of a session; `state_version` is None when no state may be seen now."""
+
+    id: str
+    last_index: int
+    state_version: int | None
+
 
 Order = Literal["newest", "oldest"]
 
@@ -35,6 +46,12 @@ class Sessions(Protocol):
 
     async def state(self, scope: Scope, session_id: str, *, now_us: int) -> ReadState | None:
         """Return the working state, or None when there is none that may be seen now."""
+        ...
+
+    async def sessions(
+        self, scope: Scope, *, now_us: int, limit: int, after: str | None = None
+    ) -> tuple[SessionSummary, ...]:
+        """Return up to `limit` sessions with an id behind `after`, by id (in the order of its bytes)."""
         ...
 
     async def delete_session(self, scope: Scope, session_id: str) -> None:

@@ -4,7 +4,7 @@ import apsw
 
 from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.messages import Append, Appended, MessagePage
-from ragrid.services.memory.protocol.sessions import Order
+from ragrid.services.memory.protocol.sessions import Order, SessionSummary
 from ragrid.services.memory.sqlite.connections import Connections
 from ragrid.services.memory.sqlite.files import fetch
 from ragrid.services.memory.sqlite.queries import Statement
@@ -15,6 +15,11 @@ _LIVE = "SELECT number FROM session WHERE namespace = ? AND id = ? AND is_live =
 _STATE = """
 SELECT state_version, state, state_ttl_s, state_expires_us, state_updated_us, state_updated_by FROM session
 WHERE namespace = ? AND id = ? AND state IS NOT NULL AND (state_expires_us IS NULL OR state_expires_us > ?)
+"""
+_SESSIONS = """
+SELECT id, last_index,
+  CASE WHEN state IS NOT NULL AND (state_expires_us IS NULL OR state_expires_us > ?) THEN state_version END
+FROM session WHERE namespace = ? AND is_live = 1 AND id > ? ORDER BY id LIMIT ?
 """
 
 
@@ -57,6 +62,13 @@ class SqliteSessions(Connections):
             return None
         state = StoredState(*rows[0])
         return ReadState(state.version, rendered_state(state, scope, session_id))
+
+    async def sessions(
+        self, scope: Scope, *, now_us: int, limit: int, after: str | None = None
+    ) -> tuple[SessionSummary, ...]:
+        """See Sessions."""
+        rows = await self.rows(scope, lambda namespace: (_SESSIONS, (now_us, namespace, after or "", limit)))
+        return tuple(SessionSummary(*row) for row in rows)
 
     async def delete_session(self, scope: Scope, session_id: str) -> None:
         """See Sessions."""
