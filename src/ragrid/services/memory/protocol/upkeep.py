@@ -16,7 +16,10 @@ class Upkeep(Protocol):
     """The store as the one who runs it sees it."""
 
     async def sweep(self, *, now_us: int, limit: int) -> int:
-        """Erase up to `limit` expired memories and idempotency keys, and return how many memories that were."""
+        """Erase up to `limit` expired memories, old idempotency keys, and rows of deleted namespaces.
+
+        Returns `limit` while there may be more to do, else how many memories that were.
+        """
         ...
 
     async def probe(self) -> None:

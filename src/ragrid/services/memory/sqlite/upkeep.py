@@ -10,7 +10,7 @@ from ragrid.services.memory.metrics import EXPIRED
 from ragrid.services.memory.protocol.upkeep import Stats
 from ragrid.services.memory.sqlite.connections import Connections, broken
 from ragrid.services.memory.sqlite.files import fetch
-from ragrid.services.memory.sqlite.writing.upkeep import sweep
+from ragrid.services.memory.sqlite.writing.upkeep import Swept, sweep
 
 #: A writer that does not come round in this time is stuck, seconds. A slow disk's flush took 0.03 s at its worst.
 PROBE_TIMEOUT_S = 3.0
@@ -26,9 +26,9 @@ class SqliteUpkeep(Connections):
 
     async def sweep(self, *, now_us: int, limit: int) -> int:
         """See Upkeep."""
-        swept: int = await self.writer.submit(lambda transaction: sweep(transaction, now_us, limit), makes_room=True)
-        EXPIRED.inc(swept)
-        return swept
+        swept: Swept = await self.writer.submit(lambda transaction: sweep(transaction, now_us, limit), makes_room=True)
+        EXPIRED.inc(swept.ended)
+        return max(swept)
 
     async def probe(self) -> None:
         """See Upkeep."""

@@ -1,5 +1,7 @@
 """Settings and ends of namespaces. A deleted one is out of sight at once; its contents are erased piece by piece."""
 
+import itertools
+
 import msgspec
 
 from ragrid.services.memory.changes import Condition, Scope
@@ -66,16 +68,20 @@ def current_namespace(transaction: Transaction, scope: Scope) -> Namespace | Non
     return namespace_of(rows[0]) if rows else None
 
 
-def erase_gone(transaction: Transaction, limit: int) -> None:
-    """Erase up to `limit` rows of each kind that belong to a deleted namespace."""
+def erase_gone(transaction: Transaction, limit: int) -> int:
+    """Erase up to `limit` rows of a deleted namespace, and return how many; the last of it goes without any left."""
     for (number,) in transaction.run(_GONE).fetchall():
-        left = 0
-        for (position,) in transaction.run(_POSITIONS, (number, limit)).fetchall():
-            left += 1
-            for sql in _OF_POSITION:
-                transaction.run(sql, (position,))
+        positions = transaction.run(_POSITIONS, (number, limit)).fetchall()
+        for position, sql in itertools.product(positions, _OF_POSITION):
+            transaction.run(sql, position)
+        erased = len(positions)
         for sql in _OF_NAMESPACE:
-            if left == 0:
-                left = len(transaction.run(f"{sql} RETURNING 1", (number, limit)).fetchall())
-        if left == 0:
-            transaction.run(_ERASED, (number,))
+            if erased == 0:
+                erased = len(transaction.run(f"{sql} RETURNING 1", (number, limit)).fetchall())
+        if erased < limit:
+            # Of this kind nothing is left; the others, or the next namespace, have their turn at once.
+            if erased == 0:
+                transaction.run(_ERASED, (number,))
+            return limit
+        return erased
+    return 0
