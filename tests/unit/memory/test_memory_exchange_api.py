@@ -169,9 +169,9 @@ async def test_what_cannot_be_an_import_is_refused(
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
-async def test_an_atomic_import_has_a_limit_of_lines(alice: Caller, root: Caller, fresh: Caller) -> None:
-    await alice.call("PUT", "/m0", json={"content": "fact"})
-    line = (await exported(root)).splitlines(keepends=True)[1]
+async def test_an_atomic_import_has_a_limit_of_lines(fresh: Caller) -> None:
+    beside = {"kind": "memory", "op": "delete", "namespace": "n", "id": "k", "version": 1}
+    line = msgspec.json.encode({**beside, "at": "2026-01-01T00:00:00Z", "actor": "a", "memory": None}) + b"\n"
     answer = await take(fresh, line * (ATOMIC_LINES + 1), atomic="true")
     assert (answer.status_code, answer.json()["limit_lines"]) == (413, ATOMIC_LINES)
 
