@@ -36,6 +36,7 @@ async def test_a_memory_from_its_first_version_to_its_end(service: MemoryProcess
         assert (await tools.refused("get_memory", id=tea["id"]))["code"] == "memory-not-found"
         history = await tools.call("memory_history", id=tea["id"])
         assert [one["op"] for one in history["events"]] == ["delete", "update", "create"]
+        assert (await tools.call("restore_memory", id=tea["id"], version=1))["content"] == "Ada drinks green tea"
 
 
 async def test_namespaces_and_conditions(service: MemoryProcess) -> None:
@@ -47,6 +48,18 @@ async def test_namespaces_and_conditions(service: MemoryProcess) -> None:
         assert (await tools.call("get_memory", id="tea", namespace="demo"))["content"] == "one"
         assert (await tools.refused("get_memory", id="a/b"))["code"] == "invalid-id"
         assert (await tools.refused("get_memory", id="tea", namespace="ü"))["code"] == "invalid-namespace"
+
+
+async def test_a_conversation_is_kept_and_packed(service: MemoryProcess) -> None:
+    async with tools_of(service.url, service.mint.token()) as tools:
+        await tools.call("append_messages", id="chat-7", messages=[{"role": "user", "content": "when is tea?"}])
+        assert (await tools.call("list_messages", id="chat-7"))["messages"][0]["index"] == 1
+        await tools.call("put_session_state", id="chat-7", data={"asked": ["tea"]}, if_absent=True)
+        state = await tools.call("get_session_state", id="chat-7")
+        assert (state["data"], state["version"]) == ({"asked": ["tea"]}, 1)
+        await tools.call("remember", content="Ada drinks green tea at four")
+        pack = await tools.call("pack_context", budget_tokens=500, query="tea", session_id="chat-7")
+        assert [one["kind"] for one in pack["items"]] == ["state", "memory", "message"]
 
 
 async def test_every_slip_is_named(service: MemoryProcess) -> None:

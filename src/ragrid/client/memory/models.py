@@ -121,6 +121,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     superseded_by: str | None = None
     pinned: bool = False
     expires_at: datetime | None = None
+    embedding_status: str | None = None
 
 
 class MemoryPage(msgspec.Struct, frozen=True, kw_only=True):

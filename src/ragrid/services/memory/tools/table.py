@@ -60,6 +60,16 @@ TOOLS: Sequence[Tool] = (
         " `session_id`. Call it at the start of a turn.",
     ),
     Tool(
+        "restore_memory",
+        "restoreMemory",
+        "Make an earlier version the current one again, also after a delete; without `version`, undo the last change.",
+    ),
+    Tool(
+        "pack_context",
+        "packContext",
+        "Choose what to know now, within a budget of tokens: pinned and fitting memories, recent messages, the state.",
+    ),
+    Tool(
         "append_messages",
         "appendMessages",
         "Add messages to the end of a conversation; they never change.",
