@@ -149,13 +149,13 @@ def test_an_instance_that_says_nothing_is_passed_over_before_it_counts_as_dead(
     edges: Any, processes: Any, backends: Any, ports: Any, endpoint: Any, wait_until: Any
 ) -> None:
     """And when it goes on it has its whole share at once: it was busy, not new."""
-    patient = HealthChecks(suspect_s=0.1, timeout_s=60)
+    patient = HealthChecks(suspect_s=0.3, timeout_s=60)
     service = EdgeService(name="memory", balance="round_robin", slow_start_s=3600.0)
     edge = edges(services=(service,), health=patient, workers=1)
     hangs, works = processes(ports(1)[0]), backends("works")
     edge.push({"memory": [endpoint(hangs.port), endpoint(works.port)]})
     hangs.process.send_signal(signal.SIGSTOP)
-    with httpx.Client(base_url=edge.url, headers=edge.signer.bearer(), timeout=0.5) as client:
+    with httpx.Client(base_url=edge.url, headers=edge.signer.bearer(), timeout=2) as client:
 
         def twenty_pass() -> bool:
             return all(client.get(READ).status_code == 200 for _ in range(20))
@@ -171,7 +171,7 @@ def test_an_instance_that_says_nothing_is_passed_over_before_it_counts_as_dead(
             assert twenty_pass()
             return (20 - (len(works.seen()) - before)) / 20
 
-        wait_until(lambda: share() == 0.5, "it has its share again")
+        wait_until(lambda: share() > 0.3, "it has its share again", 30.0)  # a new one would have a tenth of it
 
 
 def test_a_check_that_hangs_delays_no_other(
