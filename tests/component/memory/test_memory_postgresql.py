@@ -351,22 +351,19 @@ async def test_what_was_acknowledged_survives_a_killed_server(
 ) -> None:
     acknowledged: set[str] = set()
     for crash in range(CRASHES):
-        crashing = asyncio.create_task(_crash(postgresql_cluster, after_s=0.2 + crash % 7 * 0.03))
-
-        writers = [_write_until(crashing, store, f"c{crash}-{writer}") for writer in range(16)]
-        for written in await asyncio.gather(*writers):
-            acknowledged |= written
+        crashing = asyncio.create_task(_crash(postgresql_cluster, acknowledged, more=20 + crash % 50))
+        await asyncio.gather(
+            *(_write_until(crashing, store, f"c{crash}-{writer}", acknowledged) for writer in range(16))
+        )
         await crashing
         assert await _recovered(store, next(iter(acknowledged)))
     there = await _all_ids(store)
-    assert len(acknowledged) > 20 * CRASHES
     assert acknowledged <= there
     assert len(there) == (await store.stats()).rows
 
 
-async def _write_until(done: asyncio.Task[None], store: PostgresStore, name: str) -> set[str]:
-    """Write memories until `done` is, and return the ids of those that were acknowledged."""
-    acknowledged: set[str] = set()
+async def _write_until(done: asyncio.Task[None], store: PostgresStore, name: str, acknowledged: set[str]) -> None:
+    """Write memories until `done` is; add the ids of those that were acknowledged."""
     number = 0
     while not done.done():
         number += 1
@@ -376,11 +373,13 @@ async def _write_until(done: asyncio.Task[None], store: PostgresStore, name: str
             await asyncio.sleep(0.05)
         else:
             acknowledged.add(written.id)
-    return acknowledged
 
 
-async def _crash(cluster: Cluster, *, after_s: float) -> None:
-    await asyncio.sleep(after_s)
+async def _crash(cluster: Cluster, acknowledged: set[str], *, more: int) -> None:
+    """Kill the server with all its processes once `more` memories were acknowledged, and start it again."""
+    wanted = len(acknowledged) + more
+    while len(acknowledged) < wanted:
+        await asyncio.sleep(0.001)
     await asyncio.to_thread(cluster.crash)
     cluster.start()  # on this thread: the server ends with the thread that started it
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from ragrid.services.memory.feed.watch import Watches
 from ragrid.services.memory.postgresql.pool import Pool
+from ragrid.services.memory.postgresql.reads import GroupedReads
 from ragrid.services.memory.postgresql.wakeups import Wakeups
 from ragrid.services.memory.postgresql.writer import LANES, Writer
 
@@ -19,6 +20,7 @@ class Connections:
 
     def __init__(self, dsn: str) -> None:
         self.pool = Pool(dsn, READERS)
+        self.reads = GroupedReads(self.pool)
         self.writing = Pool(dsn, LANES)
         self.exporting = Pool(dsn, EXPORTS)
         watches = Watches()

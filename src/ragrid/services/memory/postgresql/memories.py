@@ -2,7 +2,7 @@
 
 from ragrid.services.memory.changes import Change, Scope
 from ragrid.services.memory.postgresql.connections import Connections
-from ragrid.services.memory.postgresql.queries import HISTORY, PAST, READ, list_statement
+from ragrid.services.memory.postgresql.queries import HISTORY, PAST, list_statement
 from ragrid.services.memory.postgresql.workspace import need_of
 from ragrid.services.memory.postgresql.writer import Job
 from ragrid.services.memory.protocol.memories import Event, Filter, Page, Read, Written, past_read
@@ -15,8 +15,7 @@ class PostgresMemories(Connections):
 
     async def read(self, scope: Scope, memory_id: str, *, now_us: int) -> Read | None:
         """See Memories."""
-        rows = await self.rows(scope.tenant, READ, scope.tenant, scope.namespace, memory_id, now_us)
-        return Read(rows[0]["version"], rows[0]["doc"]) if rows and not rows[0]["is_over"] else None
+        return await self.reads.read(scope, memory_id, now_us=now_us)
 
     async def read_past(
         self, scope: Scope, memory_id: str, *, now_us: int, version: int | None = None, as_of_us: int | None = None

@@ -13,10 +13,13 @@ from ragrid.services.memory.words import folded
 
 Statement = tuple[str, tuple[Any, ...]]
 
-#: Whether it is deleted is no condition: that would let the server choose an index of all that are not.
+#: Whether it is deleted is no condition inside: that would let the server choose an index of all that are not.
 READ = """
-SELECT version, doc, is_deleted OR coalesce(expires_us <= $4, false) AS is_over FROM memory
-WHERE tenant = $1 AND namespace = $2 AND id = $3
+SELECT k.number, m.version, m.doc, m.expires_us
+FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS k (namespace, id, number) CROSS JOIN LATERAL (
+  SELECT version, doc, expires_us, is_deleted FROM memory AS one
+  WHERE one.tenant = $1 AND one.namespace = k.namespace AND one.id = k.id LIMIT 1
+) AS m WHERE NOT m.is_deleted
 """
 
 #: One row without an event when nothing lies below `$5`, no row when nothing may be seen.
