@@ -3,22 +3,21 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
-from starlette.types import ASGIApp, Receive, Send
-from starlette.types import Scope as HttpScope
+from starlette.types import ASGIApp
 
 from ragrid.errors import RagridError
 from ragrid.services.memory.api.answers import Answer, is_refusal, problem_of
 from ragrid.services.memory.api.operation import NAMESPACE_PROBLEMS, Operation, Parameter, Success, scope_of
 from ragrid.services.memory.api.parameters import NAMESPACE, parameters_of, whole_number
 from ragrid.services.memory.api.parts import Parts
+from ragrid.services.memory.api.streaming import Streamed
 from ragrid.services.memory.changes import Op, Scope
 from ragrid.services.memory.feed.watch import Watch
 from ragrid.services.memory.feed.wire import (
@@ -183,7 +182,7 @@ class ChangesApi:
         life_s = min(self._stream_life_s, claims_of(request).expires_at_s - self._parts.clock.now_s())
         if request.method == "HEAD":
             return Answer(200)
-        return _Stream(lambda: self._events(scope, since, life_s))
+        return Streamed(self._events(scope, since, life_s), media_type="text/event-stream")
 
     async def _events(self, scope: Scope, since: int, life_s: float) -> AsyncGenerator[bytes, None]:
         ends_s = time.monotonic() + life_s
@@ -229,34 +228,6 @@ class ChangesApi:
             )
             raise Problem(409, "feed-rewound", detail, members={"last_seq": found.last_seq})
         return found
-
-
-class _Stream:
-    """A stream of events as an answer; it begins to watch when it begins to be sent, and never outlives its caller."""
-
-    def __init__(self, open_events: Callable[[], AsyncGenerator[bytes, None]]) -> None:
-        self._open = open_events
-
-    async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
-        """Send it, until it ends or the caller goes away."""
-        # Told to the gateway as well: each event goes out as it comes.
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        events = self._open()
-        try:
-            first = await anext(events, b"")
-        except RagridError as error:
-            raise problem_of(error) from error
-
-        async def content() -> AsyncGenerator[bytes, None]:
-            yield first
-            async for one in events:
-                yield one
-
-        try:
-            response = StreamingResponse(content(), headers=headers, media_type="text/event-stream")
-            await response(scope, receive, send)
-        finally:
-            await events.aclose()
 
 
 async def _is_gone(request: Request, watch: Watch, timeout_s: float) -> bool:

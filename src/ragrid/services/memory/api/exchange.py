@@ -1,15 +1,13 @@
 """Export and import: all that a tenant has as lines of JSON, sent and taken piece by piece."""
 
-import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import StreamingResponse
-from starlette.types import ASGIApp, Message, Receive, Send
-from starlette.types import Scope as HttpScope
+from starlette.types import ASGIApp
 
 from ragrid.services.memory.api.answers import Answer
 from ragrid.services.memory.api.headers import namespace_of, require_media_type
@@ -23,6 +21,7 @@ from ragrid.services.memory.api.operation import (
 )
 from ragrid.services.memory.api.parameters import NAMESPACE, parameters_of
 from ragrid.services.memory.api.parts import Parts
+from ragrid.services.memory.api.streaming import Streamed
 from ragrid.services.memory.errors import InvalidBodyError
 from ragrid.services.memory.exchange.deciding import is_of_one_memory
 from ragrid.services.memory.exchange.lines import Copy, EndLine, HeaderLine, end_line, header_line, parse_line
@@ -44,8 +43,6 @@ CHUNK_BYTES = 1024 * 1024
 GROUP_BYTES = 8 * 1024 * 1024
 #: Faults that an answer lists; it counts them all.
 FAULTS_SHOWN = 100
-#: Whoever does not take an export on for so long is gone, seconds: the moment that it shows is held for it.
-STALL_S = 60.0
 
 _ALL = Parameter(
     name="namespaces",
@@ -147,13 +144,7 @@ class ExchangeApi:
         if request.method == "HEAD":
             return Answer(200)
         export = self._store.export(claims_of(request).tenant, namespace, now_us=self._parts.now_us())
-        try:
-            # What is to be refused is refused before the answer begins.
-            first = await anext(export, None)
-        except BaseException:
-            await export.aclose()
-            raise
-        return _Export(first, export)
+        return Streamed(_whole(export), media_type=NDJSON_TYPE)
 
     async def _import(self, request: Request) -> Answer:
         require_media_type(request, NDJSON_TYPE)
@@ -254,38 +245,16 @@ class _Import:
         self._seen.faults += [LineFault(number, pointer, detail) for pointer, detail in faults[:room]]
 
 
-class _Export:
-    """An export as an answer: between its first and its last line, what the store yields."""
-
-    def __init__(self, first: Exported | None, rest: AsyncGenerator[Exported, None]) -> None:
-        self._first = first
-        self._rest = rest
-
-    async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
-        """Send it. A failure cuts the connection: without the end line nobody takes it for whole."""
-
-        async def send_in_time(message: Message) -> None:
-            async with asyncio.timeout(STALL_S):
-                await send(message)
-
-        # Told to the gateway as well: nothing of an export is kept there.
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        try:
-            response = StreamingResponse(self._content(), headers=headers, media_type=NDJSON_TYPE)
-            await response(scope, receive, send_in_time)
-        finally:
-            await self._rest.aclose()
-
-    async def _content(self) -> AsyncIterator[bytes]:
-        lines = 0
-        yield header_line()
-        if self._first is not None:
-            lines += self._first.lines
-            yield self._first.text
-        async for chunk in self._rest:
+async def _whole(export: AsyncGenerator[Exported, None]) -> AsyncGenerator[bytes, None]:
+    """Yield an export between its first and its last line; without the latter nobody takes it for whole."""
+    lines = 0
+    async with contextlib.aclosing(export):
+        opening = header_line()
+        async for chunk in export:
             lines += chunk.lines
-            yield chunk.text
-        yield end_line(lines)
+            yield opening + chunk.text
+            opening = b""
+    yield opening + end_line(lines)
 
 
 async def _body(request: Request, limit_bytes: int) -> AsyncIterator[bytes]:
