@@ -50,11 +50,18 @@ LIMIT = Parameter(
 CURSOR = Parameter(
     name="cursor", place="query", schema=str, summary="`next_cursor` of the page before, with the same filters."
 )
+EntityTags = Annotated[str, Meta(pattern=r'^(\*|(W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)$')]
 IF_MATCH = Parameter(
-    name="If-Match", place="header", schema=str, summary="`*` or the entity tags of which the current one must be one."
+    name="If-Match",
+    place="header",
+    schema=EntityTags,
+    summary="`*` or the entity tags of which the current one must be one.",
 )
 IF_NONE_MATCH = Parameter(
-    name="If-None-Match", place="header", schema=str, summary="On a change `*`: only when there is none yet."
+    name="If-None-Match",
+    place="header",
+    schema=EntityTags,
+    summary="On a change `*`: only when there is none yet.",
 )
 IDEMPOTENCY_KEY = Parameter(
     name="Idempotency-Key",
