@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ragrid.spec.settings import Listen, MemorySettings, TokenTrust, dump_settings
+from ragrid.spec.settings import EmbedderSettings, Listen, MemorySettings, TokenTrust, dump_settings
 from ragrid.system.clock import ManualClock
 from support.memory_calls import Caller
 from support.token_mint import AUDIENCE, ISSUER, TokenMint
@@ -20,7 +20,14 @@ START_S = 30.0
 class MemoryProcess:
     """`python -m ragrid.services.memory` over one data directory; may be killed and started again."""
 
-    def __init__(self, folder: Path, port: int, *, max_store_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        *,
+        max_store_bytes: int | None = None,
+        embedder: EmbedderSettings | None = None,
+    ) -> None:
         self.mint = TokenMint(clock=ManualClock(time.time()))
         self.data_directory = folder / "data"
         self.url = f"http://127.0.0.1:{port}"
@@ -32,6 +39,7 @@ class MemoryProcess:
             trust=TokenTrust(issuer=ISSUER, audience=AUDIENCE, jwks_file=folder / "jwks.json"),
             data_directory=self.data_directory,
             max_store_bytes=max_store_bytes,
+            embedder=embedder,
         )
         self.settings_file.write_bytes(dump_settings(settings))
         self.process: subprocess.Popen[bytes] | None = None

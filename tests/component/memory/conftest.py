@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ragrid.spec.settings import EmbedderSettings
 from support.memory_process import MemoryProcess
 
 
@@ -13,8 +14,8 @@ from support.memory_process import MemoryProcess
 def make_service(tmp_path: Path, free_port: int) -> Iterator[Callable[..., MemoryProcess]]:
     made: list[MemoryProcess] = []
 
-    def make(*, max_store_bytes: int | None = None) -> MemoryProcess:
-        made.append(MemoryProcess(tmp_path, free_port, max_store_bytes=max_store_bytes))
+    def make(*, max_store_bytes: int | None = None, embedder: EmbedderSettings | None = None) -> MemoryProcess:
+        made.append(MemoryProcess(tmp_path, free_port, max_store_bytes=max_store_bytes, embedder=embedder))
         return made[-1]
 
     yield make

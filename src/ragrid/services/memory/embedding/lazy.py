@@ -7,7 +7,6 @@ from functools import partial
 import msgspec
 
 from ragrid.errors import RagridError, UnreachableError
-from ragrid.inference.choose import open_embedder
 from ragrid.inference.embedder import Embedder, FloatArray
 from ragrid.inference.hashing import HashingEmbedder
 from ragrid.spec.settings import EmbedderSettings
@@ -49,4 +48,11 @@ def lazy_embedder(settings: EmbedderSettings, *, niceness: int = 0) -> LazyEmbed
     """Return the embedder that `settings` name, not opened yet; a local model gets one thread."""
     name = HashingEmbedder.name if settings.kind == "hashing" else settings.model
     settings = msgspec.structs.replace(settings, threads=1)
-    return LazyEmbedder(name, partial(open_embedder, settings, niceness=niceness))
+    return LazyEmbedder(name, partial(_open, settings, niceness))
+
+
+def _open(settings: EmbedderSettings, niceness: int) -> Embedder:
+    # Here and not above: the runtime of local models takes most of a second to import, and the service starts without.
+    from ragrid.inference.choose import open_embedder  # noqa: PLC0415 - see above
+
+    return open_embedder(settings, niceness=niceness)
