@@ -16,15 +16,16 @@ STALL_S = 60.0
 class Streamed:
     """Sends what `pieces` yields. What it raises before its first piece is an answer; later it cuts the connection."""
 
-    def __init__(self, pieces: AsyncGenerator[bytes, None], *, media_type: str) -> None:
+    def __init__(self, pieces: AsyncGenerator[bytes, None], *, media_type: str, stall_s: float = STALL_S) -> None:
         self._pieces = pieces
+        self._stall_s = stall_s
         self._media_type = media_type
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, until it ends or the caller goes away; `pieces` is closed then."""
 
         async def send_in_time(message: Message) -> None:
-            async with asyncio.timeout(STALL_S):
+            async with asyncio.timeout(self._stall_s):
                 await send(message)
 
         # Told to the gateway as well: each piece goes out as it comes, and nothing is kept there.
