@@ -254,6 +254,21 @@ def test_a_user_without_more_rights_than_it_needs(
         desk.stop()
 
 
+def test_tables_of_an_older_release_are_brought_up_to_date(
+    postgresql_cluster: Cluster, token_database: str, url_file: Path
+) -> None:
+    open_shared_store(url_file).close()
+    older = "DROP TABLE form_keys; UPDATE format SET version = 1"
+    postgresql_cluster.sql(f"SET search_path = {SCHEMA}; {older}", token_database)
+    stores = [open_shared_store(url_file) for _ in range(2)]
+    try:
+        assert len({store.form_key() for store in stores}) == 1, "and a form that one showed, the other takes"
+        assert stores[0].rows("SELECT max(version) FROM format") == [(VERSION,)]
+    finally:
+        for store in stores:
+            store.close()
+
+
 @pytest.mark.parametrize("fault", ["newer", "nobody", "silent", "nowhere"])
 def test_a_database_that_is_not_ours_is_refused_by_name_without_its_password(
     postgresql_cluster: Cluster, token_database: str, url_file: Path, fault: str

@@ -298,13 +298,15 @@ def test_many_guesses_at_once_are_counted_before_they_are_looked_at(house: House
 
 
 def test_a_seal_holds_for_one_browser_one_form_and_ten_minutes(desk: Desk) -> None:
-    seal, nonce = Seal(desk.clock), nonce_of(None)
+    seal, nonce = Seal(desk.store.form_key(), desk.clock), nonce_of(None)
     made = seal.make(nonce, "content")
     assert seal.holds(made, nonce, "content")
     assert not seal.holds(made, nonce, "other")
     assert not seal.holds(made, nonce_of(None), "content")
     assert not seal.holds(made, None, "content")
-    assert not Seal(desk.clock).holds(made, nonce, "content")
+    assert not Seal(b"another key", desk.clock).holds(made, nonce, "content")
+    desk.start()
+    assert Seal(desk.store.form_key(), desk.clock).holds(made, nonce, "content"), "a restart, or another replica"
     for bad in ("", ".", "9.9", made + "0", "9" + made, "é.é"):
         assert not seal.holds(bad, nonce, "content")
     desk.clock.advance(SEAL_S)

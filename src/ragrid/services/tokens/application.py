@@ -22,6 +22,7 @@ from ragrid.services.tokens.metrics import KEY_AGE, REVOCATIONS, TENDING_FAILED
 from ragrid.services.tokens.oauth import OAuthEndpoints
 from ragrid.services.tokens.passwords import Passwords
 from ragrid.services.tokens.people import PeopleEndpoints
+from ragrid.services.tokens.seal import Seal
 from ragrid.services.tokens.sign_ins import SignIns
 from ragrid.services.tokens.sqlite_engine import make_private
 from ragrid.services.tokens.store import Store, open_shared_store, open_store
@@ -126,7 +127,7 @@ def _routes(parts: _Parts) -> tuple[list[Route], list[Route]]:
         sign_ins=sign_ins,
         devices=devices,
         passwords=parts.passwords,
-        clock=parts.clock,
+        seal=Seal(parts.store.form_key(), parts.clock),
     )
     oauth = OAuthEndpoints(settings, desk, issuer=issuer, sign_ins=sign_ins, devices=devices, exchange=exchange)
     admin = AdminEndpoints(issuer, desk, known_roles=settings.roles).routes()

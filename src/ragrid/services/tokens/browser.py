@@ -26,7 +26,6 @@ from ragrid.services.tokens.seal import Seal, nonce_of
 from ragrid.services.tokens.sign_ins import SignIns
 from ragrid.services.tokens.users import Users
 from ragrid.spec.settings import TokensSettings
-from ragrid.system.clock import Clock
 from ragrid.web.application import read_body
 
 AUTHORIZE, DEVICE = "/oauth2/authorize", "/oauth2/device"
@@ -61,7 +60,7 @@ class BrowserEndpoints:
         sign_ins: SignIns,
         devices: Devices,
         passwords: Passwords,
-        clock: Clock,
+        seal: Seal,
     ) -> None:
         self._settings = settings
         self._desk = desk
@@ -70,7 +69,7 @@ class BrowserEndpoints:
         self._sign_ins = sign_ins
         self._devices = devices
         self._passwords = passwords
-        self._seal = Seal(clock)
+        self._seal = seal
 
     def routes(self) -> list[Route]:
         """Return the routes; all of them answer without a bearer token."""

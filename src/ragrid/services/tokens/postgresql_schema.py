@@ -64,6 +64,9 @@ CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
 CREATE TRIGGER audit_no_change BEFORE UPDATE OR DELETE ON audit FOR EACH ROW EXECUTE FUNCTION refuse();
 CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit FOR EACH STATEMENT EXECUTE FUNCTION refuse();
 """,
+    """
+CREATE TABLE form_keys (name text PRIMARY KEY, key bytea NOT NULL);
+""",
 )
 VERSION = len(STEPS)
 #: Beside the triggers: whoever may do more has to say so first.

@@ -71,6 +71,9 @@ CREATE TABLE assertions (
   client_id TEXT NOT NULL, token_id TEXT NOT NULL, expires_s REAL NOT NULL, PRIMARY KEY (client_id, token_id)
 ) STRICT, WITHOUT ROWID;
 """,
+    """
+CREATE TABLE form_keys (name TEXT PRIMARY KEY, key BLOB NOT NULL) STRICT, WITHOUT ROWID;
+""",
 )
 VERSION = len(_STEPS)
 

@@ -13,23 +13,23 @@ _NONCE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 class Seal:
-    """Signs forms with a key of this process: a restart ends the open ones, and nothing of it is ever stored."""
+    """Signs forms with a key that all replicas share: whoever showed a form, any of them takes it."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._key = secrets.token_bytes(32)
+    def __init__(self, key: bytes, clock: Clock) -> None:
+        self._key = key
         self._clock = clock
 
     def make(self, nonce: str, content: str) -> str:
         """Return the seal of a form with this content, for the browser that has `nonce` as its cookie."""
-        until = str(int(self._clock.monotonic_s() + SEAL_S))
+        until = str(int(self._clock.now_s() + SEAL_S))
         return f"{until}.{self._mac(nonce, content, until)}"
 
     def holds(self, seal: str, nonce: str | None, content: str) -> bool:
-        """Return whether this process made `seal` for this browser and content, not too long ago."""
+        """Return whether `seal` was made with this key for this browser and content, not too long ago."""
         until, _, mac = seal.partition(".")
         if nonce is None or not mac.isascii() or not hmac.compare_digest(mac, self._mac(nonce, content, until)):
             return False
-        return float(until) > self._clock.monotonic_s()
+        return float(until) > self._clock.now_s()
 
     def _mac(self, nonce: str, content: str, until: str) -> str:
         return hmac.new(self._key, f"{nonce} {until} {content}".encode(), hashlib.sha256).hexdigest()

@@ -5,6 +5,7 @@ before answered. For one thread at a time.
 """
 
 import json
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -159,6 +160,14 @@ class Store:
                     pair.private_jwk,
                 ),
             )
+
+    def form_key(self) -> bytes:
+        """Return the key that the forms of all replicas are signed with, made at the first call."""
+        with self.change():
+            fresh = secrets.token_bytes(32)
+            self.rows("INSERT INTO form_keys VALUES ('sign-in', ?) ON CONFLICT DO NOTHING", (fresh,))
+            ((key,),) = self.rows("SELECT key FROM form_keys WHERE name = 'sign-in'")
+        return bytes(key)
 
     def scrub(self) -> None:
         """Remove retired private halves from where they linger, as far as the database lets itself be told."""
