@@ -91,7 +91,8 @@ def test_two_grids_can_run_side_by_side_since_every_port_is_a_key() -> None:
     text = text.replace("rag:", "rag: {port: 13010}") + (
         "gateway: {http: 18080, https: 18443, metrics_port: 19145, controller_port: 19146}\n"
         "registry: {port: 12379, peer_port: 12380, metrics_port: 12381, gossip_port: 18301}\n"
-        "auth: {port: 13020}\ndatabase: {port: 15432, metrics_port: 19187}\nagent: {port: 19200}\nmonitoring: {port: 19090, node_exporter_port: 19100}\n"
+        "auth: {port: 13020}\ndatabase: {port: 15432, metrics_port: 19187}\n"
+        "agent: {port: 19200}\nmonitoring: {port: 19090, node_exporter_port: 19100}\n"
     )
     ports = [value for key, value, _ in effective_values(load_grid_text(text, "grid.yaml")) if _is_port(key)]
     assert all(isinstance(port, int) and port > 10_000 for port in ports)
