@@ -76,14 +76,14 @@ def test_every_permission_is_one_that_some_role_holds() -> None:
 
 
 def test_no_write_is_replayed_unless_it_may_be() -> None:
-    """Replaying needs the same effect twice as once: reads, searches, and ChromaDB's upsert and update."""
+    """Replaying needs the same effect twice as once: reads, searches, upserts, imports by id and version."""
     replayed = {
         (service, route.name)
         for service, policy in POLICY.items()
         for route in policy.routes
         if route.idempotent and not (route.permission or ":read").endswith((":read", ":infer"))
     }
-    assert replayed == {("chromadb", "upsert"), ("chromadb", "update")}
+    assert replayed == {("chromadb", "upsert"), ("chromadb", "update"), ("memory", "import")}
 
 
 @pytest.mark.parametrize("service", sorted(POLICY))
