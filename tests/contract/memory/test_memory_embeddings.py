@@ -247,6 +247,8 @@ async def test_a_filter_that_keeps_little_of_much_keeps_all_of_it(ready: Store) 
     while await embed(ready):
         pass
     assert await near(ready, "tea", Filter(tags=("rare",)), limit=3) == ["k400", "k3", "far"]
+    by_words = await ready.search(ACME, ("tea",), Filter(tags=("rare",)), now_us=NOW, limit=3)
+    assert [msgspec.json.decode(hit.doc)["id"] for hit in by_words] == ["k400", "k3"]
     assert len(await near(ready, "tea", limit=100)) == 100
 
 

@@ -21,8 +21,12 @@ def words_of(query: str) -> tuple[str, ...]:
 
 def match_expression(words: tuple[str, ...], scope_word: str) -> str:
     """Return the FTS5 expression for any of `words` in one namespace; each word is a quoted string, never syntax."""
-    anything = " OR ".join('"' + word.replace('"', '""') + '"' for word in words)
-    return f'scope : "{scope_word}" AND {{content tags data}} : ({anything})'
+    return f'scope : "{scope_word}" AND {{content tags data}} : ({any_of(words)})'
+
+
+def any_of(words: tuple[str, ...]) -> str:
+    """Return the FTS5 expression for any of `words`; each is a quoted string, never syntax."""
+    return " OR ".join('"' + word.replace('"', '""') + '"' for word in words)
 
 
 def folded(text: str) -> list[str]:

@@ -26,17 +26,18 @@ _COUNT = "SELECT count(*) FROM (SELECT 1 FROM memory_fts WHERE memory_fts MATCH 
 class CommonWords:
     """Knows how common words are, namespace by namespace; used from several reader threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: int = BUDGET) -> None:
+        self._budget = budget
         self._known: OrderedDict[tuple[int, str], tuple[int, float]] = OrderedDict()
         self._lock = threading.Lock()
 
     def telling(self, reader: apsw.Connection, namespace: int, words: Sequence[str]) -> tuple[str, ...]:
         """Return the rarest of `words` whose memories are within the budget, and always the rarest one."""
         rows = fetch(reader, "SELECT rows FROM namespace WHERE id = ?", (namespace,))
-        if len(words) < 2 or not rows or rows[0][0] <= BUDGET:
+        if len(words) < 2 or not rows or rows[0][0] <= self._budget:
             return tuple(words)
         counted = sorted((self._count(reader, namespace, word), place) for place, word in enumerate(words))
-        kept, room = {counted[0][1]}, BUDGET - counted[0][0]
+        kept, room = {counted[0][1]}, self._budget - counted[0][0]
         for count, place in counted[1:]:
             room -= count
             if room < 0:
@@ -51,7 +52,7 @@ class CommonWords:
         if known is not None and known[1] > now_s:
             return known[0]
         expression = match_expression((word,), scope_word(namespace))
-        count: int = fetch(reader, _COUNT, (expression, BUDGET + 1))[0][0]
+        count: int = fetch(reader, _COUNT, (expression, self._budget + 1))[0][0]
         with self._lock:
             self._known[key] = (count, now_s + REMEMBERED_S)
             while len(self._known) > REMEMBERED:

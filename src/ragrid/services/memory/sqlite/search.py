@@ -17,8 +17,9 @@ from ragrid.services.memory.ranking.facts import facts_of
 from ragrid.services.memory.ranking.fusion import PLAIN, Ranked, Ranking, Scored, adjust, fuse, pool_size
 from ragrid.services.memory.sqlite.common_words import CommonWords
 from ragrid.services.memory.sqlite.connections import Connections
+from ragrid.services.memory.sqlite.few import FEW, best_among
 from ragrid.services.memory.sqlite.files import fetch
-from ragrid.services.memory.sqlite.queries import index_statement, seen_statement, words_statement
+from ragrid.services.memory.sqlite.queries import index_statement, list_statement, seen_statement, words_statement
 from ragrid.services.memory.sqlite.vector_cache import VectorCache
 from ragrid.services.memory.sqlite.vectors import MODEL_NUMBER, THERE, allowed_statement, holding_statement
 
@@ -83,6 +84,12 @@ class SqliteSearch(Connections):
     def _by_words(self, asked: "_Asked", reader: apsw.Connection, number: int) -> Ranked:
         """Return the best by bm25. Common words are left out where rarer ones find enough."""
         telling = self.common_words.telling(reader, number, asked.query)
+        found = _best_of_index(reader, number, telling, asked)
+        if found is not None and (len(found) >= asked.limit or len(telling) == len(asked.query)):
+            return found
+        few = _few(reader, number, asked)
+        if few is not None:
+            return best_among(few, asked.query, limit=asked.pool)
         found = _best_by_words(reader, number, telling, asked)
         if len(found) < asked.limit and len(telling) < len(asked.query):
             found = _best_by_words(reader, number, asked.query, asked)
@@ -136,19 +143,40 @@ class _Asked(msgspec.Struct, frozen=True):
     pool: int
 
 
-def _best_by_words(reader: apsw.Connection, number: int, words: tuple[str, ...], asked: _Asked) -> Ranked:
-    """Return the best that may be seen: first of what the index alone thinks best, which is mostly enough."""
+def _best_of_index(reader: apsw.Connection, number: int, words: tuple[str, ...], asked: _Asked) -> Ranked | None:
+    """Return the best that may be seen of what the index alone thinks best; None when that is not enough to tell."""
     size = _FIRST_LOOK * asked.pool
     best_of_index = fetch(reader, *index_statement(number, words, limit=size))
     seen = dict(_seen(reader, number, [position for position, _ in best_of_index], asked, columns="m.position, 1"))
     kept = [(position, score) for position, score in best_of_index if position in seen]
-    if len(kept) < asked.pool and len(best_of_index) == size:
-        include_superseded = asked.ranking.include_superseded
-        statement = words_statement(
-            number, words, asked.wanted, now_us=asked.now_us, limit=asked.pool, include_superseded=include_superseded
-        )
-        kept = fetch(reader, *statement)
-    return kept[: asked.pool]
+    is_enough = len(kept) >= asked.pool or len(best_of_index) < size
+    return kept[: asked.pool] if is_enough else None
+
+
+def _few(reader: apsw.Connection, number: int, asked: _Asked) -> Sequence[tuple[int, bytes]] | None:
+    """Return all that the filter lets through, when that is little."""
+    if asked.wanted == Filter():
+        return None
+    rows = fetch(reader, *list_statement(number, asked.wanted, now_us=asked.now_us, limit=FEW + 1, before=None))
+    if len(rows) > FEW:
+        return None
+    if asked.ranking.include_superseded:
+        return rows
+    seen = dict(_seen(reader, number, [position for position, _ in rows], asked, columns="m.position, 1"))
+    return [row for row in rows if row[0] in seen]
+
+
+def _best_by_words(reader: apsw.Connection, number: int, words: tuple[str, ...], asked: _Asked) -> Ranked:
+    """Return the best of all that hold any of `words` and may be seen."""
+    statement = words_statement(
+        number,
+        words,
+        asked.wanted,
+        now_us=asked.now_us,
+        limit=asked.pool,
+        include_superseded=asked.ranking.include_superseded,
+    )
+    return [(position, score) for position, score in fetch(reader, *statement)]
 
 
 def _hits(reader: apsw.Connection, number: int, found: Sequence[Scored], asked: _Asked) -> tuple[Hit, ...]:
