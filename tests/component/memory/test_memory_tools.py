@@ -1,5 +1,6 @@
 """The memory as tools: the official client against the real service, with the same walls and refusals as the API."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -10,15 +11,31 @@ from starlette.routing import Route
 from ragrid.services.memory.inmemory.store import InMemoryStore
 from ragrid.services.memory.service import build_memory_application
 from support.memory_process import MemoryProcess
+from support.registry_servers import free_ports
 from support.token_mint import TokenMint
 from support.tool_client import tools_of
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MemoryProcess]:
+    """One service for all of them: it starts for a second, and each test is a tenant of its own."""
+    one = MemoryProcess(tmp_path_factory.mktemp("memory"), free_ports(1)[0])
+    one.start()
+    yield one
+    one.kill()
+
+
+@pytest.fixture
+def token(service: MemoryProcess, request: pytest.FixtureRequest) -> str:
+    return service.mint.token(tenant=f"t{abs(hash(request.node.name))}")
+
 
 READ = ["search_memories", "get_memory", "list_memories", "memory_history"]
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_a_memory_from_its_first_version_to_its_end(service: MemoryProcess, mode: str) -> None:
-    async with tools_of(service.url, service.mint.token(), mode=mode) as tools:
+async def test_a_memory_from_its_first_version_to_its_end(service: MemoryProcess, token: str, mode: str) -> None:
+    async with tools_of(service.url, token, mode=mode) as tools:
         tea = await tools.call(
             "remember", content="Ada drinks green tea", user_id="ada", tags=["drink"], data={"a": None}
         )
@@ -39,8 +56,8 @@ async def test_a_memory_from_its_first_version_to_its_end(service: MemoryProcess
         assert (await tools.call("restore_memory", id=tea["id"], version=1))["content"] == "Ada drinks green tea"
 
 
-async def test_namespaces_and_conditions(service: MemoryProcess) -> None:
-    async with tools_of(service.url, service.mint.token()) as tools:
+async def test_namespaces_and_conditions(service: MemoryProcess, token: str) -> None:
+    async with tools_of(service.url, token) as tools:
         await tools.call("put_memory", id="tea", namespace="demo", content="one", if_absent=True)
         refused = await tools.refused("put_memory", id="tea", namespace="demo", content="two", if_absent=True)
         assert refused["code"] == "version-conflict"
@@ -50,8 +67,8 @@ async def test_namespaces_and_conditions(service: MemoryProcess) -> None:
         assert (await tools.refused("get_memory", id="tea", namespace="ü"))["code"] == "invalid-namespace"
 
 
-async def test_a_conversation_is_kept_and_packed(service: MemoryProcess) -> None:
-    async with tools_of(service.url, service.mint.token()) as tools:
+async def test_a_conversation_is_kept_and_packed(service: MemoryProcess, token: str) -> None:
+    async with tools_of(service.url, token) as tools:
         await tools.call("append_messages", id="chat-7", messages=[{"role": "user", "content": "when is tea?"}])
         assert (await tools.call("list_messages", id="chat-7"))["messages"][0]["index"] == 1
         await tools.call("put_session_state", id="chat-7", data={"asked": ["tea"]}, if_absent=True)
@@ -62,8 +79,8 @@ async def test_a_conversation_is_kept_and_packed(service: MemoryProcess) -> None
         assert [one["kind"] for one in pack["items"]] == ["state", "memory", "message"]
 
 
-async def test_every_slip_is_named(service: MemoryProcess) -> None:
-    async with tools_of(service.url, service.mint.token()) as tools:
+async def test_every_slip_is_named(service: MemoryProcess, token: str) -> None:
+    async with tools_of(service.url, token) as tools:
         slips = await tools.refused("remember", contents="x", importanze=1)
         assert [one["pointer"] for one in slips["errors"]] == ["/contents", "/importanze"]
         assert "did you mean 'content'?" in slips["errors"][0]["detail"]
@@ -130,4 +147,5 @@ async def test_any_instance_answers_any_request(mode: str) -> None:
     finally:
         for one in applications:
             [route] = [route for route in one.routes if isinstance(route, Route) and route.path == "/mcp"]
-            await route.endpoint.close()
+            endpoint: Any = route.endpoint
+            await endpoint.close()
