@@ -37,7 +37,12 @@ class Meaning:
     def start(self) -> None:
         """Begin to work through the outbox, on the running event loop."""
         OUTBOX_LAG_SECONDS.set_function(lambda: self.worker.lag_s)
-        self._task = asyncio.create_task(self.worker.run(), name="memory-embedding")
+        self._task = asyncio.create_task(self._run(), name="memory-embedding")
+
+    async def _run(self) -> None:
+        # Questions first: what a model's tokenizer starts, it starts with the priority of who asks first.
+        await self.queries.warm_up()
+        await self.worker.run()
 
     async def close(self) -> None:
         """Stop after what is under way, and release the embedders."""

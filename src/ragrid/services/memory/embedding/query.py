@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 TIMEOUT_S = 1.5
 #: After a failure nobody asks the embedder for this long, seconds: searches by words go on at full speed.
 PAUSE_S = 5.0
+#: Longest that the start of the worker waits for the models of questions to be loaded, seconds.
+WARM_UP_S = 10.0
 #: Questions whose vectors are kept.
 KEPT = 256
 
@@ -52,6 +54,15 @@ class QueryEmbedder:
         if len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         return QueryVector(model, row)
+
+    async def warm_up(self) -> None:
+        """Load the models, so that the first question finds them loaded; one that is away is left for later."""
+        for embedder in self._embedders.values():
+            try:
+                async with asyncio.timeout(WARM_UP_S):
+                    await embedder.embed(["a first question"])
+            except Exception as error:  # noqa: BLE001 - whatever it is, the first question will meet it, and say so
+                logger.info("a model is not loaded yet", extra={"model": embedder.name, "reason": str(error)[:500]})
 
     async def close(self) -> None:
         """Release the embedders."""
