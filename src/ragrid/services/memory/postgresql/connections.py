@@ -29,7 +29,10 @@ class Connections:
         self.wakeups.start()
 
     async def rows(self, tenant: str, sql: str, *parameters: object) -> Sequence[Any]:
-        """Run one statement that reads, shown the rows of `tenant` alone."""
-        async with self.pool.reader(tenant) as connection:
+        """Run one statement that reads, shown the rows of `tenant` alone.
+
+        Without a tenant (an empty name), it is about tables that show no contents, and any connection does.
+        """
+        async with self.pool.reader(tenant or None) as connection:
             rows: Sequence[Any] = await connection.fetch(sql, *parameters)
             return rows

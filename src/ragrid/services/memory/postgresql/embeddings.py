@@ -39,7 +39,7 @@ class PostgresEmbeddings(Connections):
 
     async def use_models(self, wanted: Sequence[str]) -> Models:
         """See Embeddings."""
-        async with self.pool.reader("") as connection, connection.transaction():
+        async with self.pool.reader(None) as connection, connection.transaction():
             await connection.execute(vectors.LOCK_MODELS)
             for name in wanted:
                 await connection.execute(vectors.ADD_MODEL, name)
@@ -145,7 +145,7 @@ class PostgresEmbeddings(Connections):
     async def switch_model(self, name: str) -> bool:
         """See Embeddings."""
         number, _ = await self._model(name)
-        async with self.pool.reader("") as connection, connection.transaction():
+        async with self.pool.reader(None) as connection, connection.transaction():
             await connection.execute(vectors.LOCK_MODELS)
             state = await connection.fetchval(vectors.STATE, number)
             if state != "filling" or await connection.fetch(vectors.STILL_WAITING, number):

@@ -12,6 +12,9 @@ logger = logging.getLogger(__name__)
 #: Row-level security, `ON CONFLICT` and all else that is used are older; 15 is the oldest that is tested.
 OLDEST_SERVER = 15
 
+#: How long a migration may take, another replica's that is waited for included, seconds.
+PATIENCE_S = 3600
+
 _BYPASSES = "SELECT current_user, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
 
 
@@ -32,7 +35,8 @@ async def prepare(connection: asyncpg.Connection) -> None:
             "role without SUPERUSER and BYPASSRLS that owns the database"
         )
     async with connection.transaction():
-        await connection.execute(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+        await connection.execute("SET LOCAL statement_timeout = 0")
+        await connection.execute(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})", timeout=PATIENCE_S)
         await _migrate(connection)
 
 
@@ -48,6 +52,6 @@ async def _migrate(connection: asyncpg.Connection) -> None:
             f"the database was made by a newer ragrid (schema {done}, known {len(MIGRATIONS)}); run that version again"
         )
     for number, statements in enumerate(MIGRATIONS[done:], start=done + 1):
-        await connection.execute(statements)
+        await connection.execute(statements, timeout=PATIENCE_S)
         await connection.execute("INSERT INTO migration (number) VALUES ($1)", number)
         logger.info("store migrated", extra={"schema": number})

@@ -78,7 +78,7 @@ class Pool:
         return self._in_use
 
     @contextlib.asynccontextmanager
-    async def reader(self, tenant: str) -> AsyncIterator[asyncpg.Connection]:
+    async def reader(self, tenant: str | None) -> AsyncIterator[asyncpg.Connection]:
         """Lend a connection for reading; what fails comes out as StoreBrokenError or StoreBusyError."""
         try:
             async with self.connection(tenant) as connection:

@@ -79,7 +79,7 @@ class Wakeups:
             self._has_news.clear()
             untold, self._untold = sorted((one.tenant, one.namespace) for one in self._untold), set()
             try:
-                async with self._pool.reader("") as connection:
+                async with self._pool.reader(None) as connection:
                     for start in range(0, len(untold), _SCOPES_AT_ONCE):
                         hint = _encode(_Hint(self._name, untold[start : start + _SCOPES_AT_ONCE])).decode()
                         await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, hint)
