@@ -176,7 +176,7 @@ def test_many_changes_of_all_leave_one_history(replicas: list[Desk]) -> None:
 def test_a_replica_that_hangs_in_a_change_loses_it(
     replicas: list[Desk], monkeypatch: pytest.MonkeyPatch, url_file: Path
 ) -> None:
-    monkeypatch.setitem(postgresql_engine.SETTINGS, "idle_in_transaction_session_timeout", "200ms")
+    monkeypatch.setitem(postgresql_engine.SETTINGS, "idle_in_transaction_session_timeout", "1s")
     hung = open_shared_store(url_file)
     begun = threading.Event()
 
@@ -198,7 +198,8 @@ def test_a_replica_that_hangs_in_a_change_loses_it(
 
 
 def test_a_connection_that_hangs_is_given_up(url_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgresql_engine, "ANSWER_TIMEOUT_S", 0.5)
+    open_shared_store(url_file).close()  # making the tables may take longer
+    monkeypatch.setattr(postgresql_engine, "ANSWER_TIMEOUT_S", 2.0)
     store = open_shared_store(url_file)
     ((backend,),) = store.rows("SELECT pg_backend_pid()")
     os.kill(backend, signal.SIGSTOP)
