@@ -114,7 +114,7 @@ def test_every_example_prints_what_the_manual_says(
     every = list(examples())
     assert len(every) > 10
     for example in every:
-        prelude = PRELUDE.format(limit_s=2 if "/stream" in example.command else 30)
+        prelude = PRELUDE.format(limit_s=1 if "/stream" in example.command else 30)
         command = re.sub("wait_seconds=[0-9]+", "wait_seconds=1", example.command)
         done = subprocess.run(
             ("bash", "-c", prelude + command),
