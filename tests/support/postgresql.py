@@ -22,6 +22,7 @@ import pytest
 from support.registry_servers import missing
 
 _DEBIAN = Path("/usr/lib/postgresql")
+_PREFIX = "ragrid-pg-"
 #: Who owns the cluster's files and runs its server, when the tests are root; the first that the machine knows.
 _UNPRIVILEGED = ("postgres", "nobody")
 #: Starting takes a tenth of a second; two busy cores may need much longer, and a crash recovery longer still.
@@ -41,7 +42,8 @@ class Cluster:
     """One server with its files below a short folder in /tmp."""
 
     def __init__(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(dir="/tmp", prefix="ragrid-pg-"))
+        _remove_what_killed_tests_left()
+        self.directory = Path(tempfile.mkdtemp(dir="/tmp", prefix=f"{_PREFIX}{os.getpid()}-"))
         self._numbers = iter(range(10_000))
         self._server: subprocess.Popen[bytes] | None = None
 
@@ -135,6 +137,14 @@ class Cluster:
     def _answers(self) -> bool:
         ready = (str(postgresql_program("pg_isready")), "-q", "-h", str(self.directory))
         return subprocess.run(ready, check=False, timeout=30).returncode == 0
+
+
+def _remove_what_killed_tests_left() -> None:
+    """Delete the folders of tests that were killed; their servers ended with them."""
+    for folder in Path("/tmp").glob(f"{_PREFIX}*-*"):
+        number = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if number.isdecimal() and not psutil.pid_exists(int(number)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _owner() -> str:
