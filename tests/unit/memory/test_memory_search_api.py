@@ -192,3 +192,16 @@ async def test_without_a_model_there_is_nothing_to_embed_again(client: httpx.Asy
     token = mint.token(sub="alice", tenant="acme", scope="memory:admin")
     answer = await Whole(client, token).call("POST", REEMBED)
     assert (answer.status_code, answer.json()["code"]) == (409, "no-embedder")
+
+
+async def test_a_time_searches_what_there_was(bench: Bench, mint: TokenMint) -> None:
+    made = await bench.caller.create(content="green tea")
+    mint.clock.advance(60)
+    await bench.caller.call("PATCH", f"/{made['id']}", json={"content": "coffee"})
+    await bench.embed()
+    found = await bench.search(query="tea", as_of=made["created_at"])
+    assert (ids(found), found["mode_used"], found["degraded"]) == ([made["id"]], "lexical", ["semantic"])
+    assert found["results"][0]["memory"] == made
+    assert ids(await bench.search(query="tea", mode="lexical")) == []
+    answer = await bench.caller.call("POST", "/search", json={"query": "tea", "as_of": "2026-11-24T08:00:00"})
+    assert [one["pointer"] for one in answer.json()["errors"]] == ["/as_of"]

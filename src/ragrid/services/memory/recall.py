@@ -1,18 +1,24 @@
 """Finding memories for a question: by its words, its meaning, or both; and saying so when one of them is missing."""
 
+import asyncio
+from functools import partial
 from typing import Literal, get_args
 
 import msgspec
 
 from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.embedding.meaning import Meaning
+from ragrid.services.memory.errors import InvalidBodyError
 from ragrid.services.memory.protocol.memories import Filter
 from ragrid.services.memory.protocol.search import Hit, QueryVector, Search
+from ragrid.services.memory.ranking.documents import rank_documents
 from ragrid.services.memory.ranking.fusion import PLAIN, Ranking
 from ragrid.services.memory.words import words_of
 
 Mode = Literal["lexical", "semantic", "hybrid"]
 MODES: tuple[str, ...] = get_args(Mode)
+#: Memories of one namespace among which a search of the past looks.
+PAST_LIMIT = 20_000
 #: What `degraded` may name.
 Degraded = Literal["semantic"]
 
@@ -47,8 +53,13 @@ class Recall:
         self._meaning = meaning
 
     async def find(self, scope: Scope, question: Question, *, now_us: int) -> Found:
-        """Return what is found; `degraded` names the part that had to be done without, or that is behind."""
+        """Return what is found; `degraded` names the part that had to be done without, or that is behind.
+
+        Raises InvalidBodyError for a time when there was too much to search.
+        """
         words = words_of(question.text)
+        if question.ranking.as_of_us is not None:
+            return await self._find_past(scope, question, words, question.ranking.as_of_us, now_us)
         is_asked = question.mode in ("semantic", "hybrid")
         vector = None
         if question.mode != "lexical":
@@ -68,6 +79,18 @@ class Recall:
             ranking=question.ranking,
         )
         return Found(hits, mode, ("semantic",) if is_missing or is_behind else ())
+
+    async def _find_past(
+        self, scope: Scope, question: Question, words: tuple[str, ...], as_of_us: int, now_us: int
+    ) -> Found:
+        """Search what there was, by words: vectors are kept of what there is."""
+        docs = await self._store.past_documents(scope, as_of_us=as_of_us, now_us=now_us, limit=PAST_LIMIT + 1)
+        if len(docs) > PAST_LIMIT:
+            fault = f"the namespace held more memories then than the {PAST_LIMIT} that a search of the past looks at"
+            raise InvalidBodyError([("/as_of", fault)])
+        rank = partial(rank_documents, docs, question.wanted, words, question.ranking, limit=question.limit)
+        hits = await asyncio.to_thread(rank)
+        return Found(hits, "lexical", ("semantic",) if question.mode != "lexical" and self._meaning else ())
 
     async def _embed(self, text: str) -> QueryVector | None:
         if self._meaning is None or self._meaning.worker.active is None or not text.strip():

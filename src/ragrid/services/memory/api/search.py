@@ -21,7 +21,7 @@ from ragrid.services.memory.api.operation import (
 )
 from ragrid.services.memory.api.parameters import NAMESPACE, SearchFilter, filter_from
 from ragrid.services.memory.api.parts import Parts
-from ragrid.services.memory.model import BODY_BYTES, Memory
+from ragrid.services.memory.model import BODY_BYTES, Memory, Moment, microseconds
 from ragrid.services.memory.protocol.search import QueryVector
 from ragrid.services.memory.ranking.fusion import Explanation, Ranking
 from ragrid.services.memory.recall import Degraded, Mode, Question
@@ -53,6 +53,8 @@ class SearchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     recency_half_life: Annotated[float, Meta(ge=1, le=HALF_LIFE_S)] | None = None
     importance_weight: Ratio = 0.0
     include_superseded: bool = False
+    #: Searches, by words, what there was then.
+    as_of: Moment | None = None
     explain: bool = False
     include: Annotated[tuple[Included, ...], Meta(max_length=1)] = ()
 
@@ -134,5 +136,6 @@ def _question(wanted: SearchRequest) -> Question:
             importance_weight=wanted.importance_weight,
             min_score=wanted.min_score,
             include_superseded=wanted.include_superseded,
+            as_of_us=None if wanted.as_of is None else microseconds(wanted.as_of),
         ),
     )

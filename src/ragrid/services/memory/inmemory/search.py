@@ -4,10 +4,10 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from ragrid.services.memory.changes import Scope
+from ragrid.services.memory.changes import Scope, is_expired
 from ragrid.services.memory.inmemory.state import Row, State
 from ragrid.services.memory.model import searchable
-from ragrid.services.memory.protocol.memories import Filter
+from ragrid.services.memory.protocol.memories import Filter, past_read
 from ragrid.services.memory.protocol.search import Hit, QueryVector
 from ragrid.services.memory.ranking.facts import facts_of
 from ragrid.services.memory.ranking.fusion import PLAIN, Ranked, Ranking, adjust, fuse, pool_size
@@ -46,6 +46,17 @@ class InMemorySearch(State):
         facts = {position: facts_of(row.stored.doc) for position, row in rows.items()}
         kept = adjust(fuse(words, meanings), facts, ranking, now_us=now_us)[:limit]
         return tuple(Hit(min(one.score, 1.0), rows[one.position].stored.doc, one.explanation) for one in kept)
+
+    async def past_documents(self, scope: Scope, *, as_of_us: int, now_us: int, limit: int) -> tuple[bytes, ...]:
+        """See Search."""
+        found: list[bytes] = []
+        for key, row in self.rows.items():
+            if key[0] != scope or row.stored.is_erased or is_expired(row.stored, now_us):
+                continue
+            last = next((event for event in reversed(self.events[key]) if event.at_us <= as_of_us), None)
+            if last is not None and last.doc is not None and past_read(last.version, last.doc, as_of_us):
+                found.append(last.doc)
+        return tuple(found[:limit])
 
     def _by_words(self, scope: Scope, query: tuple[str, ...], rows: Mapping[int, Row], now_us: int) -> Ranked:
         documents = {row.stored.position: _words(row) for row in self.matching(scope, Filter(), now_us)}

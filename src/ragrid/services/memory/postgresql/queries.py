@@ -71,6 +71,17 @@ WHERE m.tenant = $1 AND m.namespace = $2 AND m.id = $3 AND NOT m.is_erased
 """
 
 
+PAST_DOCUMENTS = """
+SELECT e.version, e.doc FROM memory AS m JOIN LATERAL (
+  SELECT * FROM memory_event AS one
+  WHERE one.tenant = $1 AND one.namespace = $2 AND one.id = m.id AND one.at_us <= $3 ORDER BY one.seq DESC LIMIT 1
+) AS e ON true
+WHERE m.tenant = $1 AND m.namespace = $2 AND NOT m.is_erased AND (m.expires_us IS NULL OR m.expires_us > $4)
+  AND e.doc IS NOT NULL
+LIMIT $5
+"""
+
+
 def list_statement(scope: Scope, wanted: Filter, *, now_us: int, limit: int, before: int | None) -> Statement:
     """Return the statement for one page, newest first, with `(position, doc)` in each row.
 

@@ -10,10 +10,11 @@ from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.embedding.matrix import best
 from ragrid.services.memory.metrics import SEARCH_SECONDS
 from ragrid.services.memory.postgresql.connections import Connections
-from ragrid.services.memory.postgresql.queries import vectors_statement, words_statement
+from ragrid.services.memory.postgresql.queries import PAST_DOCUMENTS, lexemes_in, vectors_statement, words_statement
+from ragrid.services.memory.postgresql.telling_words import COUNTS, Count, telling
 from ragrid.services.memory.postgresql.vector_cache import VectorCache
 from ragrid.services.memory.postgresql.vectors import FACTS, MODEL, THERE
-from ragrid.services.memory.protocol.memories import Filter
+from ragrid.services.memory.protocol.memories import Filter, past_read
 from ragrid.services.memory.protocol.search import Hit, QueryVector
 from ragrid.services.memory.ranking.facts import facts_of
 from ragrid.services.memory.ranking.fusion import PLAIN, Ranked, Ranking, Scored, adjust, fuse, pool_size
@@ -35,6 +36,12 @@ class PostgresSearch(Connections):
     """See protocol/search.py."""
 
     vector_cache: VectorCache
+
+    async def past_documents(self, scope: Scope, *, as_of_us: int, now_us: int, limit: int) -> tuple[bytes, ...]:
+        """See Search."""
+        asked = (scope.tenant, scope.namespace, as_of_us, now_us, limit)
+        rows = await self.rows(scope.tenant, PAST_DOCUMENTS, *asked)
+        return tuple(row["doc"] for row in rows if past_read(row["version"], row["doc"], as_of_us))
 
     async def search(
         self,
@@ -108,9 +115,18 @@ async def _holding(
 
 
 async def _by_words(connection: asyncpg.Connection, asked: _Asked) -> Ranked:
+    lexemes = {f"'{one}'": one for one in lexemes_in(asked.scope, asked.query)}
+    counts = await connection.fetch(COUNTS, *msgspec.structs.astuple(asked.scope), list(lexemes))
+    if not counts:
+        return []
+    words = telling(
+        [Count(lexemes[row["word"]], row["holding"]) for row in counts], counts[0]["rows"], counts[0]["mean"]
+    )
+    if not words.lexemes:
+        return []
     sql, parameters = words_statement(
         asked.scope,
-        asked.query,
+        words,
         asked.wanted,
         now_us=asked.now_us,
         limit=asked.pool,

@@ -51,6 +51,10 @@ class Search(Protocol):
         """
         ...
 
+    async def past_documents(self, scope: Scope, *, as_of_us: int, now_us: int, limit: int) -> tuple[bytes, ...]:
+        """Return up to `limit` memories as they were at `as_of_us`, of those whose contents may be seen now."""
+        ...
+
 
 def hits_of(ranked: Sequence[tuple[float, bytes]]) -> tuple[Hit, ...]:
     """Return the hits for `(score, doc)` pairs, best first, with scores relative to the best."""

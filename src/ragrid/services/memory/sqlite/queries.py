@@ -106,6 +106,16 @@ def past_statement(namespace: int, memory_id: str, *, version: int | None, as_of
     return sql, (namespace, memory_id, value)
 
 
+PAST_DOCUMENTS = """
+SELECT e.version, e.doc FROM memory AS m JOIN memory_event AS e ON e.seq = (
+  SELECT x.seq FROM memory_event AS x WHERE x.namespace = m.namespace AND x.id = m.id AND x.at_us <= ?
+  ORDER BY x.seq DESC LIMIT 1
+)
+WHERE m.namespace = ? AND m.is_erased = 0 AND (m.expires_us IS NULL OR m.expires_us > ?) AND e.doc IS NOT NULL
+LIMIT ?
+"""
+
+
 def count_statement(namespace: int, wanted: Filter, *, now_us: int) -> Statement:
     """Return the statement that counts what a filter matches."""
     tables, conditions, parameters = _matching(namespace, wanted, now_us)

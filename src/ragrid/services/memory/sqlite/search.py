@@ -11,20 +11,29 @@ import numpy as np
 from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.embedding.matrix import best
 from ragrid.services.memory.metrics import SEARCH_SECONDS
-from ragrid.services.memory.protocol.memories import Filter
+from ragrid.services.memory.protocol.memories import Filter, past_read
 from ragrid.services.memory.protocol.search import Hit, QueryVector
+from ragrid.services.memory.ranking.documents import best_among
 from ragrid.services.memory.ranking.facts import facts_of
 from ragrid.services.memory.ranking.fusion import PLAIN, Ranked, Ranking, Scored, adjust, fuse, pool_size
 from ragrid.services.memory.sqlite.common_words import CommonWords
 from ragrid.services.memory.sqlite.connections import Connections
-from ragrid.services.memory.sqlite.few import FEW, best_among
 from ragrid.services.memory.sqlite.files import fetch
-from ragrid.services.memory.sqlite.queries import index_statement, list_statement, seen_statement, words_statement
+from ragrid.services.memory.sqlite.queries import (
+    PAST_DOCUMENTS,
+    index_statement,
+    list_statement,
+    seen_statement,
+    words_statement,
+)
 from ragrid.services.memory.sqlite.vector_cache import VectorCache
 from ragrid.services.memory.sqlite.vectors import MODEL_NUMBER, THERE, allowed_statement, holding_statement
 
 #: How many are asked first whether they may be seen: times what is wanted.
 _FIRST_LOOK = 2
+#: Where a filter keeps no more than so many memories, an index of just them is made for the question, 20 µs each; the
+#: store's index would have to score every memory with one of the words first, of which the filter keeps next to none.
+FEW = 2000
 
 _encode = msgspec.json.Encoder().encode
 
@@ -65,6 +74,11 @@ class SqliteSearch(Connections):
                 return () if number is None else _hits(reader, number, found, asked)
 
             return await self.in_pool(work)
+
+    async def past_documents(self, scope: Scope, *, as_of_us: int, now_us: int, limit: int) -> tuple[bytes, ...]:
+        """See Search."""
+        rows = await self.rows(scope, lambda number: (PAST_DOCUMENTS, (as_of_us, number, now_us, limit)))
+        return tuple(doc for version, doc in rows if past_read(version, doc, as_of_us))
 
     async def _ranked(self, scope: Scope, rank: Callable[[apsw.Connection, int], Ranked] | None) -> Ranked | None:
         """Run one half of a search, if it is asked for, on a thread of its own and in a snapshot of its own."""
