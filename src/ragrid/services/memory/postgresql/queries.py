@@ -7,6 +7,7 @@ from typing import Any
 
 from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.postgresql.lexemes import all_of, any_of, lexemes_of
+from ragrid.services.memory.postgresql.telling_words import Asked
 from ragrid.services.memory.postgresql.where import DOCUMENT, where
 from ragrid.services.memory.protocol.memories import Filter
 from ragrid.services.memory.words import folded
@@ -34,30 +35,16 @@ WHERE m.tenant = $1 AND m.namespace = $2 AND m.id = $3 AND NOT m.is_erased
 ORDER BY e.seq DESC
 """
 
-#: Memories that are looked at to tell how rare a word is: one that is in more of them is common in any case.
-RARITY_SAMPLE = 2000
-
 #: bm25 with its usual constants (https://www.sqlite.org/fts5.html#the_bm25_function) and the rarity that never falls
 #: below zero. The server has no count of a word in a text, but `ts_rank` of a single word is 6/π² times the sum of
 #: 1/n² over its places, which 1 / (π²/6 - sum) - 1/2 turns back into their number, within 5 %.
 _SCORE = """
-SELECT sum(a.rarity * f.frequency * 2.2 / (f.frequency + 1.2 * (0.25 + 0.75 * m.words / a.mean)))
+SELECT sum(a.rarity * f.frequency * 2.2 / (f.frequency + 1.2 * (0.25 + 0.75 * m.words / $5::float8)))
 FROM asked AS a
   CROSS JOIN LATERAL (SELECT ts_rank('{0.5, 1, 1, 1}', w.words, a.word) AS rank) AS r
   CROSS JOIN LATERAL (SELECT 1 / (1.6449341 * (1.0001 - r.rank)) - 0.5 AS frequency) AS f
 WHERE r.rank > 0
 """
-_ASKED = f"""
-SELECT one.word::tsquery AS word, greatest(n.words::float8 / greatest(n.rows, 1), 1) AS mean,
-  ln(1 + (greatest(n.rows - c.holding, 0) + 0.5) / (c.holding + 0.5)) AS rarity
-FROM namespace AS n CROSS JOIN unnest($3::text[]) AS one (word) CROSS JOIN LATERAL (
-  SELECT count(*) AS holding FROM (
-    SELECT FROM memory_words AS h WHERE h.words @@ one.word::tsquery LIMIT {RARITY_SAMPLE}
-  ) AS sample
-) AS c
-WHERE n.tenant = $1 AND n.name = $2
-"""  # noqa: S608 - our own words
-
 #: One version by its number (`$5`), or the one that was current at `$6`.
 PAST = """
 SELECT e.version, e.doc FROM memory AS m JOIN LATERAL (
@@ -117,19 +104,26 @@ def chosen_statement(scope: Scope, wanted: Filter, *, now_us: int, up_to_seq: in
     return sql, tuple(parameters)
 
 
-def words_statement(
-    scope: Scope, words: tuple[str, ...], wanted: Filter, *, now_us: int, limit: int, include_superseded: bool
-) -> Statement:
-    """Return the statement for memories with any of `words`, best first: `(position, score)`, above 0."""
+def lexemes_in(scope: Scope, words: tuple[str, ...]) -> list[str]:
+    """Return the lexemes of a question, each once."""
     lexemes = lexemes_of(scope)
-    asked = list(dict.fromkeys(lexemes.word(word) for one in words for word in folded(one)))
-    parameters: list[Any] = [scope.tenant, scope.namespace, [f"'{one}'" for one in asked]]
+    return list(dict.fromkeys(lexemes.word(word) for one in words for word in folded(one)))
+
+
+def words_statement(
+    scope: Scope, asked: Asked, wanted: Filter, *, now_us: int, limit: int, include_superseded: bool
+) -> Statement:
+    """Return the statement for memories with any word of `asked`, best first: `(position, score)`, above 0."""
+    quoted = [f"'{one}'" for one in asked.lexemes]
+    parameters: list[Any] = [scope.tenant, scope.namespace, quoted, asked.rarities, asked.mean]
     conditions = _conditions(parameters, wanted, now_us, include_superseded=include_superseded)
-    carried = [f"'{lexemes.tag(tag)}'" for tag in wanted.tags]
-    query = _parameter(parameters, "&".join([*carried, f"({any_of(asked)})"]))
+    carried = [f"'{lexemes_of(scope).tag(tag)}'" for tag in wanted.tags]
+    query = _parameter(parameters, "&".join([*carried, f"({any_of(asked.lexemes)})"]))
     document = "" if wanted.where is None else DOCUMENT
     sql = f"""
-        WITH asked AS MATERIALIZED ({_ASKED})
+        WITH asked AS MATERIALIZED (
+          SELECT word::tsquery AS word, rarity FROM unnest($3::text[], $4::float8[]) AS a (word, rarity)
+        )
         SELECT m.position, ({_SCORE}) AS score
         FROM {_found(query)}{document} WHERE {conditions}
         ORDER BY score DESC, m.position DESC LIMIT {_parameter(parameters, limit)}
