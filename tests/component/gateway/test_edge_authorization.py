@@ -131,6 +131,7 @@ def test_the_edge_itself_is_alive_without_a_token(module_edge: Any) -> None:
 
 
 AMBIGUOUS = [
+    "/memory/v1/admin/#x", "/memory/v1/a#b",
     "/memory/v1/a%2fb", "/memory/v1/a%2Fb", "/memory/v1/a%5cb", "/memory/v1//a", "/memory/v1/../x", "/memory/v1/a/..",
     "/memory/v1/%2e%2e/x", "/memory/v1/a;b=c", "/memory/v1/a%3bb", "/memory/v1/a%00b", "/memory/v1/a%0ab",
     "/memory/v1/a\\b", "/memory/v1/a%252fb", "/memory/v1/./a", "/v1/..%2fmodels", "/memory/v1/%zz",

@@ -92,7 +92,7 @@ end
 local function route_refusal(service, status, allowed)
     count_refusal(service, status)
     if status == 400 then
-        return problem.new(400, "ambiguous-path", "the path holds an encoded separator, a dot segment, a double slash or a control character")
+        return problem.new(400, "ambiguous-path", "the path holds an encoded separator, a dot segment, a double slash, a fragment or a control character")
     elseif status == 404 then
         return problem.new(404, "not-found", "no route leads there")
     end
