@@ -217,3 +217,10 @@ async def test_the_next_model_takes_over_when_it_is_complete(service: Service) -
     assert names[-1] == "hashing"
     found = await Recall(service.store, both).find(ACME, Question(text="tea", mode="semantic"), now_us=service.now_us)
     assert (len(found.hits), found.degraded) == (1, ())
+
+
+async def test_before_the_worker_has_begun_searches_say_that_meaning_is_missing() -> None:
+    service = Service(ManualClock())
+    await service.put("k", "tea")
+    found = await service.find("tea")
+    assert (found.mode_used, found.degraded, len(found.hits)) == ("lexical", ("semantic",), 1)

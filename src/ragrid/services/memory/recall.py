@@ -66,7 +66,7 @@ class Recall:
             vector = question.vector or await self._embed(question.text)
         mode: Mode = "lexical" if vector is None else "hybrid" if words and question.mode != "semantic" else "semantic"
         worker = None if self._meaning is None else self._meaning.worker
-        has_embedder = worker is not None and worker.active is not None
+        has_embedder = worker is not None and worker.has_embedder
         is_missing = vector is None and (is_asked or (question.mode is None and has_embedder))
         is_behind = vector is not None and worker is not None and worker.is_behind
         hits = await self._store.search(

@@ -62,9 +62,9 @@ class EmbeddingWorker:
         self.active: str | None = None
 
     @property
-    def is_away(self) -> bool:
-        """The embedder of the active model failed last, and is not asked for a while."""
-        return self.active is not None and self._is_paused(self.active)
+    def has_embedder(self) -> bool:
+        """Searches by meaning are wanted, be they possible now or not."""
+        return bool(self._embedders)
 
     @property
     def lag_s(self) -> float:
