@@ -232,6 +232,8 @@ def test_a_conversation_and_a_pack_of_it(memories: Any) -> None:
     pack = memories.context(500, "tea", session_id="chat-7")
     assert [one.kind for one in pack.items] == ["state", "memory", "message", "message"]
     assert pack.used_tokens <= 500
+    [summary] = memories.sessions()
+    assert (summary.id, summary.last_index, summary.state_version) == ("chat-7", 2, 1)
     chat.delete()
     with pytest.raises(NotFoundError):
         chat.state()

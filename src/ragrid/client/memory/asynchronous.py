@@ -20,7 +20,7 @@ from ragrid.client.memory.models import (
     MemoryEvent,
     SearchOptions,
 )
-from ragrid.client.memory.sessions import Message, NewMessage, Pack, PackOptions, State
+from ragrid.client.memory.sessions import Message, NewMessage, Pack, PackOptions, SessionSummary, State
 from ragrid.client.refusals import NotModifiedError
 
 T = TypeVar("T")
@@ -59,6 +59,18 @@ class AsyncMemories:
     def session(self, session_id: str) -> "AsyncSession":
         """Return one conversation; it is there from its first message or state on."""
         return AsyncSession(self._wire, self.namespace, session_id)
+
+    async def sessions(self) -> AsyncIterator[SessionSummary]:
+        """Yield what there is of every session of the namespace, by id."""
+        after: str | None = None
+        while True:
+            call = sessions.summaries(self.namespace, limit=PAGE, after=after)
+            page = await self._wire.send(call)
+            for one in page.sessions:
+                yield one
+            after = calls.advanced(call.name, page.next_after, after)
+            if after is None:
+                return
 
     async def create(
         self,
@@ -218,6 +230,10 @@ class AsyncMemories:
     async def stats(self) -> Stats:
         """Return what the tenant has in all."""
         return await self._wire.send(keeping.stats())
+
+    async def reembed(self) -> Job:
+        """Follow a change of embedding models, beside the vectors in use; an administrator may."""
+        return await self._wire.send(keeping.reembed())
 
     async def job(self, job_id: str) -> Job:
         """Return how far a job is."""

@@ -122,5 +122,10 @@ def job(job_id: str) -> Call[Job]:
     return Call(method="GET", path=f"{PREFIX}/jobs/{quote(job_id, safe='')}", answer=Job, repeat="always")
 
 
+def reembed() -> Call[Job]:
+    """Start making the vectors of another model beside those in use."""
+    return Call(method="POST", path=f"{PREFIX}/admin/reembed", answer=Job, repeat="unsent")
+
+
 def _one(name: str) -> str:
     return f"{PREFIX}/namespaces/{quote(name, safe='')}"

@@ -90,7 +90,9 @@ class SearchOptions(Criteria, total=False):
     recency_half_life: float
     importance_weight: float
     include_superseded: bool
+    as_of: datetime
     explain: bool
+    include: Sequence[Literal["embedding_status"]]
     vector: Embedding
 
 

@@ -68,6 +68,21 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
 
 
+class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is of a session; without a state, `state_version` is None."""
+
+    id: str
+    last_index: int
+    state_version: int | None = None
+
+
+class SessionsPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Some sessions, by id."""
+
+    sessions: tuple[SessionSummary, ...]
+    next_after: str | None = None
+
+
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
     """One piece of a pack: a memory, a message (`id` is its index) or the session's state, and why it is there."""
 
@@ -101,6 +116,12 @@ class PackOptions(TypedDict, total=False):
     include_pinned: bool
     include_state: bool
     bytes_per_token: float
+
+
+def summaries(namespace: str, *, limit: int, after: str | None) -> Call[SessionsPage]:
+    """Ask for one page of the sessions of a namespace, by id."""
+    parameters = {"limit": str(limit), **({"after": after} if after is not None else {})}
+    return ask(f"{PREFIX}/sessions", SessionsPage, namespace, parameters=parameters)
 
 
 def append(

@@ -20,7 +20,7 @@ from ragrid.client.memory.models import (
     MemoryEvent,
     SearchOptions,
 )
-from ragrid.client.memory.sessions import Message, NewMessage, Pack, PackOptions, State
+from ragrid.client.memory.sessions import Message, NewMessage, Pack, PackOptions, SessionSummary, State
 from ragrid.client.refusals import NotModifiedError
 
 T = TypeVar("T")
@@ -63,6 +63,17 @@ class Memories:
     def session(self, session_id: str) -> "Session":
         """Return one conversation; it is there from its first message or state on."""
         return Session(self._wire, self.namespace, session_id)
+
+    def sessions(self) -> Iterator[SessionSummary]:
+        """Yield what there is of every session of the namespace, by id."""
+        after: str | None = None
+        while True:
+            call = sessions.summaries(self.namespace, limit=PAGE, after=after)
+            page = self._wire.send(call)
+            yield from page.sessions
+            after = calls.advanced(call.name, page.next_after, after)
+            if after is None:
+                return
 
     def create(
         self,
@@ -217,6 +228,10 @@ class Memories:
     def stats(self) -> Stats:
         """Return what the tenant has in all."""
         return self._wire.send(keeping.stats())
+
+    def reembed(self) -> Job:
+        """Follow a change of embedding models, beside the vectors in use; an administrator may."""
+        return self._wire.send(keeping.reembed())
 
     def job(self, job_id: str) -> Job:
         """Return how far a job is."""
