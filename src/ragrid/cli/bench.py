@@ -49,9 +49,10 @@ def failover(rounds: int, changes: int, as_json: bool) -> None:
 @command.command(epilog="\b\nExamples:\n  ragrid bench memory\n  ragrid bench memory --rounds 5 --json")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 100), help="Alternating rounds.")
 @click.option("--seconds", default=4, show_default=True, type=click.IntRange(1, 60), help="Of each run.")
+@click.option("--memories", default=2000, show_default=True, type=click.IntRange(1, 5_000_000), help="To read from.")
 @state_option
 @json_option
-def memory(rounds: int, seconds: int, state: Path | None, as_json: bool) -> None:
+def memory(rounds: int, seconds: int, memories: int, state: Path | None, as_json: bool) -> None:
     """Read and durably write 500-byte memories over 64 connections: the service alone, and through the gateway."""
     site = site_of_state(state)
     service = site.grid.services.memory
@@ -69,6 +70,7 @@ def memory(rounds: int, seconds: int, state: Path | None, as_json: bool) -> None
         ca_file=site.gateway_authority,
         rounds=rounds,
         seconds=seconds,
+        memories=memories,
         tell=say,
     )
     _report(msgspec.to_builtins(result), as_json=as_json)

@@ -20,8 +20,10 @@ from ragrid.errors import RagridError, UnreachableError
 from ragrid.system.process import find_program, run
 
 CONNECTIONS = 64
-#: Keys that reads are spread over.
+#: Keys that reads are spread over, unless somebody wants more.
 MEMORIES = 2000
+#: Memories that one request of the preparation writes.
+BATCH = 500
 #: What the benchmark writes is gone after this, seconds: longer than any run of it takes.
 TTL_S = 900
 #: wrk ends by itself; when it does not, it is killed this long after, seconds.
@@ -53,6 +55,7 @@ class MemoryBench(Figures, frozen=True):
     through_gateway: Figures
     connections: int
     rounds: int
+    memories: int
 
 
 class _Run(msgspec.Struct, frozen=True):
@@ -73,24 +76,26 @@ def bench_memory(
     ca_file: Path | None = None,
     rounds: int = 3,
     seconds: int = 4,
+    memories: int = MEMORIES,
     tell: Callable[[str], None] = lambda _: None,
 ) -> MemoryBench:
     """Measure both addresses in `rounds` alternating rounds of `seconds` for each of reads and writes.
 
-    `tell` hears what is under way. Raises MissingError without wrk, UnreachableError when an address does not answer,
-    RagridError when a request was refused: then there is no figure.
+    Reads are spread over `memories` that are written before. `tell` hears what is under way. Raises MissingError
+    without wrk, UnreachableError when an address does not answer, RagridError when a request was refused: then there
+    is no figure.
     """
     wrk = find_program("wrk", package="wrk")
     namespace = f"bench-{secrets.token_hex(4)}"
     targets = {"direct": direct, "gateway": gateway}
-    tell(f"writing {MEMORIES} memories to read into namespace {namespace}")
-    asyncio.run(_seed(gateway, namespace, ca_file))
+    tell(f"writing {memories} memories to read into namespace {namespace}")
+    asyncio.run(_seed(gateway, namespace, ca_file, memories))
     runs: dict[tuple[str, str], list[_Run]] = {(name, mode): [] for name in targets for mode in ("read", "write")}
     for number in range(1, rounds + 1):
         for mode in ("read", "write"):
             for name, target in targets.items():
                 tell(f"round {number} of {rounds}: {mode}s, {name}")
-                runs[name, mode].append(_measure(wrk, target, mode, namespace=namespace, seconds=seconds))
+                runs[name, mode].append(_measure(wrk, target, mode, namespace, seconds=seconds, memories=memories))
     alone = _figures(runs["direct", "read"], runs["direct", "write"])
     return MemoryBench(
         reads_per_s=alone.reads_per_s,
@@ -100,16 +105,17 @@ def bench_memory(
         through_gateway=_figures(runs["gateway", "read"], runs["gateway", "write"]),
         connections=CONNECTIONS,
         rounds=rounds,
+        memories=memories,
     )
 
 
-def _measure(wrk: Path, target: Target, mode: str, *, namespace: str, seconds: int) -> _Run:
+def _measure(wrk: Path, target: Target, mode: str, namespace: str, *, seconds: int, memories: int) -> _Run:
     """Run wrk once. The token travels in the environment, where no list of processes shows it."""
     environment = {
         "MODE": mode,
         "TOKEN": target.token,
         "NAMESPACE": namespace,
-        "MEMORIES": str(MEMORIES),
+        "MEMORIES": str(memories),
         "TTL_S": str(TTL_S),
         "SALT": secrets.token_hex(4),
     }
@@ -141,23 +147,24 @@ def _figures(reads: Sequence[_Run], writes: Sequence[_Run]) -> Figures:
     return Figures(rate(reads), rate(writes), p99_ms(reads), p99_ms(writes))
 
 
-async def _seed(target: Target, namespace: str, ca_file: Path | None) -> None:
-    """Write the memories that will be read, at keys k0 to k1999, over a connection whose certificate is checked."""
+async def _seed(target: Target, namespace: str, ca_file: Path | None, memories: int) -> None:
+    """Write the memories that will be read, at keys k0, k1, …, over a connection whose certificate is checked."""
     trust = ssl.create_default_context(cafile=ca_file) if ca_file else True
     headers = {"authorization": f"Bearer {target.token}", "memory-namespace": namespace}
-    limits = httpx.Limits(max_connections=32)
-    async with httpx.AsyncClient(
-        base_url=target.url, headers=headers, verify=trust, limits=limits, timeout=30
-    ) as client:
-        for first in range(0, MEMORIES, 100):
-            await asyncio.gather(*(_put(client, number) for number in range(first, first + 100)))
+    async with httpx.AsyncClient(base_url=target.url, headers=headers, verify=trust, timeout=60) as client:
+        for first in range(0, memories, BATCH):
+            await _put(client, range(first, min(first + BATCH, memories)))
 
 
-async def _put(client: httpx.AsyncClient, number: int) -> None:
-    body = {"content": f"memory {number} " + f"word{number % 97} " * 60, "ttl_seconds": TTL_S, "user_id": "bench"}
+async def _put(client: httpx.AsyncClient, numbers: range) -> None:
+    operations = [{"op": "put", "id": f"k{number}", "memory": _memory(number)} for number in numbers]
     try:
-        answer = await client.put(f"{_PATH}/k{number}", json=body)
+        answer = await client.post(f"{_PATH}/batch", json={"operations": operations, "atomic": True})
     except httpx.HTTPError as error:
         raise UnreachableError(f"{client.base_url}: {error!r}; run `ragrid status`") from error
     if not answer.is_success:
         raise RagridError(f"{client.base_url}: a write was refused with {answer.status_code}: {answer.text[:300]}")
+
+
+def _memory(number: int) -> dict[str, object]:
+    return {"content": f"memory {number} " + f"word{number % 97} " * 60, "ttl_seconds": TTL_S, "user_id": "bench"}

@@ -16,7 +16,7 @@ async def test_bench_memory_measures_and_cleans_up(service: MemoryProcess, clien
     result = await asyncio.to_thread(bench_memory, direct=target, gateway=target, rounds=1, seconds=1, tell=told.append)
     document = msgspec.to_builtins(result)
     figures = {"reads_per_s", "writes_per_s", "read_p99_ms", "write_p99_ms"}
-    assert document.keys() == {*figures, "through_gateway", "connections", "rounds"}
+    assert document.keys() == {*figures, "through_gateway", "connections", "rounds", "memories"}
     assert document["through_gateway"].keys() == figures
     assert all(value > 0 for name, value in document.items() if name in figures)
     namespace = told[0].split()[-1]
