@@ -24,6 +24,8 @@ RAGRID = Path(sys.executable).parent / "ragrid"
 REPOSITORY = Path(__file__).parents[2]
 #: Two cores may be busy with other work; a passing start takes a fifth of it.
 START_LIMIT_S = 180.0
+#: A token of the grid is good for ten minutes; it is handed out for the first five.
+TOKEN_KEPT_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class RunningGrid:
     file: Path
     state: Path
     home: Path
-    tokens: dict[str, str] = field(default_factory=dict)
+    tokens: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -92,10 +94,12 @@ class RunningGrid:
         return self.state / "secrets" / "ca.crt"
 
     def token(self, role: str) -> str:
-        """Return a token of a role, the same one each time."""
-        if role not in self.tokens:
-            self.tokens[role] = self.ok("token", "issue", "--role", role).strip()
-        return self.tokens[role]
+        """Return a token of a role that is good for some minutes, mostly the same one."""
+        token, since_s = self.tokens.get(role, ("", 0.0))
+        if not token or time.monotonic() - since_s > TOKEN_KEPT_S:
+            token = self.ok("token", "issue", "--role", role).strip()
+            self.tokens[role] = (token, time.monotonic())
+        return token
 
     def client(self, token: str | None = None) -> httpx.Client:
         """Return an HTTP client of the gateway."""

@@ -41,6 +41,15 @@ async def search(alice: Caller, query: str, mode: str = "hybrid") -> dict[str, A
     return found
 
 
+async def counted(client: httpx.AsyncClient, metric: str) -> None:
+    """Wait until the service has counted something under `metric`."""
+    for _ in range(int(PATIENCE_S / 0.2)):
+        if metric in (await client.get("/metrics")).text:
+            return
+        await asyncio.sleep(0.2)
+    pytest.fail(f"{metric} was never counted")
+
+
 async def until(alice: Caller, count: int, query: str) -> dict[str, Any]:
     """Wait until a search by meaning finds so many and nothing is missing."""
     found: dict[str, Any] = {}
@@ -63,11 +72,11 @@ async def test_an_embedder_that_is_away_stops_no_write_and_no_search_and_is_caug
     assert (found["mode_used"], found["degraded"], len(found["results"])) == ("lexical", ["semantic"], 21)
     ready = await client.get("/readyz")
     assert ready.status_code == 200, ready.text
+    await counted(client, 'memory_embedding_failures_total{kind="away"}')
     embedder.is_away = False
     found = await until(alice, 21, "tea")
     assert found["mode_used"] == "semantic"
     metrics = (await client.get("/metrics")).text
-    assert 'memory_embedding_failures_total{kind="away"}' in metrics
     assert "memory_outbox_lag_seconds" in metrics
 
 

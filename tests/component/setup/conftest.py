@@ -50,7 +50,7 @@ FAKE_UID=0 exec "$@"
 EVERYTHING = (
     *("ca-certificates", "nginx", "libnginx-mod-http-lua", "lua-cjson", "etcd-server", "prometheus"),
     *("prometheus-node-exporter", "python3", "python3-venv"),
-    *("curl", "debian-archive-keyring", "etcd-client", "openssl", "postgresql", "procps", "shellcheck"),
+    *("curl", "debian-archive-keyring", "etcd-client", "libnuma1", "openssl", "postgresql", "procps", "shellcheck"),
     *("strace", "wrk"),
 )
 

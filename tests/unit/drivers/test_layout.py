@@ -1,6 +1,7 @@
 """The state directory: ours is opened, anything else is refused and left as it is."""
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -59,16 +60,22 @@ def test_a_path_that_no_socket_fits_into_is_refused(tmp_path: Path) -> None:
         open_layout(tmp_path / ("x" * 90), "tron")
 
 
-def test_the_only_grid_of_a_user_is_meant_without_naming_it(tmp_path: Path) -> None:
-    environment = {"XDG_STATE_HOME": str(tmp_path)}
+def test_the_only_grid_of_a_user_is_meant_without_naming_it() -> None:
+    # A folder with a short name: sockets lie below it.
+    with tempfile.TemporaryDirectory(prefix="ragrid-", dir="/tmp") as folder:
+        _the_only_grid_is_meant(Path(folder))
+
+
+def _the_only_grid_is_meant(home: Path) -> None:
+    environment = {"XDG_STATE_HOME": str(home)}
     with pytest.raises(UsageError, match="no grid was started yet"):
         locate(None, environment)
-    open_layout(tmp_path / "ragrid" / "one", "one")
-    assert locate(None, environment).root == tmp_path / "ragrid" / "one"
-    open_layout(tmp_path / "ragrid" / "two", "two")
+    open_layout(home / "ragrid" / "one", "one")
+    assert locate(None, environment).root == home / "ragrid" / "one"
+    open_layout(home / "ragrid" / "two", "two")
     with pytest.raises(UsageError, match="wanted one of the 2 grids"):
         locate(None, environment)
-    assert locate(None, {**environment, "RAGRID_STATE": str(tmp_path / "ragrid" / "two")}).root.name == "two"
+    assert locate(None, {**environment, "RAGRID_STATE": str(home / "ragrid" / "two")}).root.name == "two"
 
 
 def test_a_named_directory_without_a_grid_is_refused(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ logger = logging.getLogger(__name__)
 FILE_NAME = "memory.db"
 #: Pages of the write-ahead log before its content is moved into the file: 4000 pages of 4 KiB are 16 MB.
 CHECKPOINT_PAGES = 4000
-CACHE_KIB = 64 * 1024
+#: The kernel keeps the file in memory as well; what a larger cache of our own would hold is in memory twice.
+CACHE_KIB = 16 * 1024
 READER_CACHE_KIB = 16 * 1024
 BUSY_TIMEOUT_MS = 5000
 
