@@ -11,12 +11,15 @@ from ragrid.cli.context import json_option, secret_of, site_of_state, state_opti
 from ragrid.cli.talk import console, say, show
 from ragrid.client import GridClient
 from ragrid.drivers.local.site import Site
-from ragrid.errors import SpecError
+from ragrid.errors import SpecError, UnreachableError, UsageError
 from ragrid.verify.bench_ask import RagTarget, bench_ask
 from ragrid.verify.bench_edge import bench_edge
 from ragrid.verify.bench_failover import bench_failover
 from ragrid.verify.bench_llm import ModelTarget, bench_llm
 from ragrid.verify.bench_memory import Target, bench_memory
+
+#: Pairs of streamed requests whose median is told.
+LLM_PAIRS = 200
 
 
 @click.group(epilog="\b\nExamples:\n  ragrid bench edge --json\n  ragrid bench memory --json | jq .through_gateway")
@@ -27,12 +30,16 @@ def command() -> None:
 @command.command(epilog="\b\nExamples:\n  ragrid bench edge\n  ragrid bench edge --rounds 9 --json")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 100), help="Alternating rounds.")
 @click.option("--seconds", default=2.0, show_default=True, type=click.FloatRange(0.5, 60.0), help="Of each run.")
+@state_option
 @json_option
-def edge(rounds: int, seconds: float, as_json: bool) -> None:
-    """Hold the full edge against a plain nginx proxy, in turns, on ports of their own; no grid is needed."""
+def edge(rounds: int, seconds: float, state: Path | None, as_json: bool) -> None:
+    """Hold the full edge against a plain nginx proxy, in turns, on ports of their own; no grid is needed.
+
+    Where a grid with a language model runs, also tells what the gateway adds to the first byte of its streams.
+    """
     with console.status(f"without TLS and with it: {rounds} rounds of {3 * seconds:g} s"):
         result = bench_edge(rounds=rounds, seconds_per_round=seconds)
-    _report(result, as_json=as_json)
+    _report({**result, "llm": _first_byte_or_none(state)}, as_json=as_json)
 
 
 @command.command(epilog="\b\nExamples:\n  ragrid bench failover\n  ragrid bench failover --rounds 1 --json")
@@ -89,18 +96,34 @@ def ask(chunks: int, questions: int, state: Path | None, as_json: bool) -> None:
 
 
 @command.command(epilog="\b\nExamples:\n  ragrid bench llm\n  ragrid bench llm --pairs 500 --json")
-@click.option("--pairs", default=200, show_default=True, type=click.IntRange(1, 10_000), help="Of streamed requests.")
+@click.option(
+    "--pairs", default=LLM_PAIRS, show_default=True, type=click.IntRange(1, 10_000), help="Of streamed requests."
+)
 @state_option
 @json_option
 def llm(pairs: int, state: Path | None, as_json: bool) -> None:
     """Time the first byte of streamed completions, from the model directly and through the gateway, in turns."""
-    site = site_of_state(state)
+    _report(_first_byte(site_of_state(state), pairs), as_json=as_json)
+
+
+def _first_byte(site: Site, pairs: int) -> dict[str, Any]:
     service = site.grid.services.vllm
     if service is None or service.served_model is None:
         raise SpecError([f"{site.layout.grid_file}: services.vllm: got no model with a name, wanted one to ask"])
     direct = ModelTarget(f"http://{site.grid.address_of(service.head)}:{service.port}")
     gateway = ModelTarget(site.grid.public_url, _token(site), site.gateway_authority)
-    _report(bench_llm(direct, gateway, model=service.served_model, pairs=pairs), as_json=as_json)
+    return bench_llm(direct, gateway, model=service.served_model, pairs=pairs)
+
+
+def _first_byte_or_none(state: Path | None) -> dict[str, Any] | None:
+    """Without a grid that was named, a model is measured where one runs, and None says that none does."""
+    try:
+        return _first_byte(site_of_state(state), LLM_PAIRS)
+    except (SpecError, UnreachableError, UsageError) as error:
+        if state is not None:
+            raise
+        say(f"no language model was measured: {error}")
+        return None
 
 
 def _token(site: Site) -> str:
