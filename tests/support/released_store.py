@@ -92,7 +92,7 @@ async def answers(store: SqliteStore, then: Any) -> Any:
 
 
 def _place(key: str) -> tuple[Scope, str]:
-    tenant, namespace, rest = key.split("/")
+    tenant, namespace, rest = key.split(":")
     return Scope(tenant, namespace), rest
 
 
@@ -104,9 +104,9 @@ def _shown(event: Any) -> list[Any]:
 async def _make(target: Path) -> None:
     asked: Any = {name: {} for name in ("reads", "pages", "searches")}
     for scope in (ACME, WORK, EVIL):
-        where = f"{scope.tenant}/{scope.namespace}"
+        where = f"{scope.tenant}:{scope.namespace}"
         for name, keys in (("reads", IDS), ("pages", tuple(FILTERS)), ("searches", WORDS)):
-            asked[name].update(zip((f"{where}/{key}" for key in keys), itertools.repeat(None)))
+            asked[name].update(zip((f"{where}:{key}" for key in keys), itertools.repeat(None)))
     with tempfile.TemporaryDirectory() as folder:
         store = SqliteStore.open(Path(folder))
         await build(store)

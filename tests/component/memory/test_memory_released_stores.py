@@ -56,10 +56,10 @@ async def test_what_is_new_works_on_what_is_old(released: Any, tmp_path: Path) -
         docs = [(doc or "").encode() for key, (_, doc) in _alive(released)]
         swept_later = 1  # `over` has expired and is not swept yet
         assert space.room.rows == len(docs) + swept_later
-        before = json.loads(released["reads"]["acme/default/tea"][1])
+        before = json.loads(released["reads"]["acme:default:tea"][1])
         same = MemoryInput(**{name: before[name] for name in ("content", "data", "user_id", "type")})
         twin = await store.change(Create(ACME, "new", "alice", NOW, same, on_duplicate="return"))
-        assert (twin.id, twin.doc.decode()) == ("tea", released["reads"]["acme/default/tea"][1])
+        assert (twin.id, twin.doc.decode()) == ("tea", released["reads"]["acme:default:tea"][1])
         assert (await store.change(Restore(ACME, "gone", "alice", NOW))).version == 3
         patched = await store.change(Patch(ACME, "tea", "alice", NOW, {"importance": 0.1}))
         doc = msgspec.json.decode(patched.doc)
@@ -75,4 +75,4 @@ async def test_what_is_new_works_on_what_is_old(released: Any, tmp_path: Path) -
 
 
 def _alive(released: Any) -> list[Any]:
-    return [(key, read) for key, read in released["reads"].items() if key.startswith("acme/default/") and read]
+    return [(key, read) for key, read in released["reads"].items() if key.startswith("acme:default:") and read]
