@@ -49,8 +49,7 @@ def run_vllm(*, port: int, log: Path) -> Iterator[str]:
     )
     with log.open("wb") as output:
         process = subprocess.Popen(
-            # A test run that is killed has no time to end anybody: the kernel asks vLLM to end with it.
-            ("setpriv", "--pdeathsig", "TERM", "--", *serve_command(plan)),
+            serve_command(plan),
             env={**os.environ, **serve_environment(plan)},
             stdin=subprocess.DEVNULL,
             stdout=output,
