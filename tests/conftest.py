@@ -1,6 +1,9 @@
 """Fixtures for every kind of test."""
 
 import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,3 +19,10 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A directory whose path is short whoever runs the tests: sockets below it must fit into 107 bytes."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="ragrid-") as made:
+        yield Path(made)
