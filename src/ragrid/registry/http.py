@@ -12,6 +12,7 @@ import msgspec
 from ragrid.errors import MissingError, UnreachableError, UsageError
 from ragrid.spec.settings import RegistryAddress
 from ragrid.system.clock import Clock
+from ragrid.system.tls import RenewingContext
 
 #: Longest wait for one server's answer to an ordinary call, seconds.
 CALL_TIMEOUT_S = 3.0
@@ -158,13 +159,20 @@ def _json(content: bytes) -> Any:
 
 
 def _tls(address: RegistryAddress) -> ssl.SSLContext | bool:
-    """Return the TLS context for `address`; True (the system's own trust) when it names no file of its own."""
+    """Return the TLS context for `address`; True (the system's own trust) when it names no file of its own.
+
+    A client certificate that was renewed on disk is shown from the next connection on.
+    """
     if address.ca_file is None and address.certificate_file is None:
         return True
     try:
-        context = ssl.create_default_context(cafile=address.ca_file)
+        context = RenewingContext(ssl.PROTOCOL_TLS_CLIENT)
+        if address.ca_file is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(address.ca_file)
         if address.certificate_file is not None:
-            context.load_cert_chain(address.certificate_file, address.key_file)
+            context.hold(address.certificate_file, address.key_file or address.certificate_file)
     except (OSError, ssl.SSLError) as error:
         named = f"{address.ca_file}, {address.certificate_file}, {address.key_file}"
         raise MissingError(f"registry TLS files {named}: {error}; run `ragrid up` to make them again") from error

@@ -9,9 +9,10 @@ class RenewingContext(ssl.SSLContext):
     """A client's context; a certificate that was renewed on disk is shown from the next connection on.
 
     One that cannot be read, because it is being written, leaves the one in hand. Make it with `client_context`.
+    Before `hold`, none is shown.
     """
 
-    _files: tuple[Path, Path]
+    _files: tuple[Path, Path] | None = None
     _seen: int = 0
 
     def hold(self, certificate_file: Path, key_file: Path) -> None:
@@ -20,6 +21,8 @@ class RenewingContext(ssl.SSLContext):
         self._take_up()
 
     def _take_up(self) -> None:
+        if self._files is None:
+            return
         changed_ns = self._files[0].stat().st_mtime_ns
         if changed_ns != self._seen:
             self.load_cert_chain(*self._files)

@@ -15,6 +15,7 @@ from ragrid.registry.open import open_registry
 from ragrid.registry.protocol import Instance, Snapshot
 from ragrid.spec.settings import RegistryAddress
 from ragrid.system.clock import SystemClock
+from ragrid.system.files import write_atomic
 from support.registry_servers import Server, etcd_server, free_ports, make_tls
 
 ONE = Instance("memory", "memory-sark", "127.0.0.1", 3000)
@@ -129,3 +130,29 @@ async def test_foreign_keys_wake_nobody(etcd: Server) -> None:
     await registry.register(ONE, ttl_s=30)
     assert (await waiting).instances == (ONE,)
     await registry.close()
+
+
+async def test_a_renewed_client_certificate_is_shown_without_a_restart(tmp_path: Path) -> None:
+    """The first one is of an authority that etcd does not know, as one that is over would be: then it is renewed."""
+    (tmp_path / "other").mkdir()
+    tls, stranger = make_tls(tmp_path), make_tls(tmp_path / "other")
+    server = etcd_server(tmp_path, tls)
+    certificate, key = tmp_path / "client.pem", tmp_path / "client.key"
+    certificate.write_bytes(stranger.certificate.read_bytes())
+    key.write_bytes(stranger.key.read_bytes())
+    named = address(server.url, ca_file=tls.authority, certificate_file=certificate, key_file=key)
+    registry = open_registry(named, clock=SystemClock())
+    try:
+        server.start()
+        with pytest.raises(UnreachableError):
+            await registry.list()
+        write_atomic(key, tls.key.read_bytes())
+        with pytest.raises(UnreachableError):  # half of it is there
+            await registry.list()
+        write_atomic(certificate, tls.certificate.read_bytes())
+        lease = await registry.register(ONE, ttl_s=30)
+        await registry.renew(lease)
+        assert (await registry.list()).instances == (ONE,)
+    finally:
+        await registry.close()
+        server.stop()
