@@ -1,6 +1,6 @@
 """The gateway controller: `python -m ragrid.gateway.controller --settings FILE`.
 
-It watches the registry, the token service's keys and the policy file, decides what nginx should know (`decide.py`),
+It watches the registry, the token services' keys and the policy file, decides what nginx should know (`decide.py`),
 hands it over on the unix socket, and keeps the last state that nginx accepted on disk, from which nginx can start with
 everything else dead.
 
@@ -12,45 +12,39 @@ import asyncio
 import contextlib
 import logging
 import os
-import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urljoin
 
-import httpx
 import msgspec
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from ragrid.errors import RagridError, StateError, UnreachableError
+from ragrid.errors import RagridError, StateError
 from ragrid.gateway.admin import AdminSocket, OlderVersionError
 from ragrid.gateway.controller_web import ControllerMetrics, controller_routes
 from ragrid.gateway.decide import Known, decide, is_usable
-from ragrid.gateway.state import GatewayState, dump_state, keys_from_jwks, parse_revocations, parse_state
+from ragrid.gateway.state import GatewayState, dump_state, parse_state
+from ragrid.gateway.token_services import TokenServices
 from ragrid.registry.confirm import ConfirmedView, look_again_in_s, observe, unreachable
 from ragrid.registry.open import open_registry
 from ragrid.registry.protocol import Instance, Registry, Snapshot
-from ragrid.spec.settings import ClientTls, ControllerSettings, Listen
+from ragrid.spec.settings import ControllerSettings, Listen
 from ragrid.system.clock import Clock, SystemClock
 from ragrid.system.files import PLAIN, PRIVATE, write_if_changed
-from ragrid.system.tls import client_context
 from ragrid.web.server import run_service
 
 logger = logging.getLogger(__name__)
 
-#: How often the token service is asked for its keys and revocations, and the policy file looked at, seconds. The token
-#: service answers the moment something changes, and else after about as long.
+#: How often a token service is asked for its keys and revocations, and the policy file looked at, seconds. It answers
+#: the moment something changes, and else after about as long.
 KEYS_EVERY_S = 1.0
 POLICY_EVERY_S = 1.0
 #: How often the state is sent again although nothing changed, seconds: a restarted nginx gets it, and its age is known.
 RESEND_S = 2.0
 #: Longest wait between tries of something that fails, seconds.
 LONGEST_WAIT_S = 5.0
-KEYS_TIMEOUT_S = 3.0
-#: On the token service's private port, beside the keys.
-REVOCATIONS_PATH = "/revocations"
 
 
 class Controller:
@@ -61,7 +55,7 @@ class Controller:
         self._registry = registry
         self._clock = clock
         self._admin = AdminSocket(settings.admin_socket)
-        self._http = httpx.AsyncClient(verify=_trust(settings.jwks_tls), timeout=KEYS_TIMEOUT_S, trust_env=False)
+        self._tokens = TokenServices(settings.token_services, tls=settings.token_services_tls or None)
         self._changed = asyncio.Event()
         self._policy_seen: tuple[int, int] | None = None
         self._unusable: frozenset[str] = frozenset()
@@ -81,7 +75,7 @@ class Controller:
                     group.create_task(loop())
         finally:
             await self._admin.close()
-            await self._http.aclose()
+            await self._tokens.close()
             await self._registry.close()
 
     def accepted_ago_s(self) -> float | None:
@@ -124,16 +118,14 @@ class Controller:
 
         async def fetch() -> None:
             nonlocal revision
-            url = urljoin(self._settings.jwks_url, f"{REVOCATIONS_PATH}?after={revision}")
-            revocations = await self._fetch(url)
-            listed = parse_revocations(revocations)
-            jwks = await self._fetch(self._settings.jwks_url)
-            keys = keys_from_jwks(jwks)
-            await self._keep(self._settings.jwks_file, jwks)  # first: what nginx takes, our services should know
+            published = await self._tokens.published(revision)
+            await self._keep(
+                self._settings.jwks_file, published.jwks
+            )  # first: what nginx takes, our services should know
             self._well("keys")
-            self._learn(replace(self.known, keys=keys, revoked=listed.revocations()))
-            await self._keep(self._settings.revocations_file, revocations, mode=PRIVATE, touch=True)
-            revision = listed.revision
+            self._learn(replace(self.known, keys=published.keys, revoked=published.revoked.revocations()))
+            await self._keep(self._settings.revocations_file, published.revocations, mode=PRIVATE, touch=True)
+            revision = published.revoked.revision
 
         while True:
             before, began_s = revision, self._clock.monotonic_s()
@@ -166,14 +158,6 @@ class Controller:
         while True:
             await self._live_on("policy", look, wait_s=0.0)
             await asyncio.sleep(POLICY_EVERY_S)
-
-    async def _fetch(self, url: str) -> bytes:
-        try:
-            answer = await self._http.get(url)
-            answer.raise_for_status()
-        except httpx.HTTPError as error:
-            raise UnreachableError(f"{url}: {error!r}; is the token service running?") from error
-        return answer.content
 
     def _changed_roles(self) -> dict[str, tuple[str, ...]] | None:
         """Return the roles when the file is another one than last time, else None. Raises StateError."""
@@ -251,15 +235,6 @@ class _PolicyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the driver renders for us."""
 
     roles: dict[str, tuple[str, ...]]
-
-
-def _trust(tls: ClientTls | msgspec.UnsetType) -> ssl.SSLContext | bool:
-    """Return how the token service is spoken to, when it wants a certificate."""
-    if isinstance(tls, msgspec.UnsetType):
-        return True
-    return client_context(
-        authority_file=tls.authority_file, certificate_file=tls.certificate_file, key_file=tls.key_file
-    )
 
 
 def instances_of(state: GatewayState) -> tuple[Instance, ...]:

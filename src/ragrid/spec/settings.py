@@ -182,11 +182,14 @@ class RagSettings(_Settings, frozen=True, kw_only=True):
 
 
 class ControllerSettings(_Settings, frozen=True, kw_only=True):
-    """The gateway controller: watches registry and keys, pushes state to nginx, keeps the last good state on disk."""
+    """The gateway controller: watches registry and keys, pushes state to nginx, keeps the last good state on disk.
+
+    `token_services` are private addresses without a path; any of them will do, since they share a store.
+    """
 
     registry: RegistryAddress
-    jwks_url: str
-    jwks_tls: ClientTls | msgspec.UnsetType = msgspec.UNSET
+    token_services: tuple[str, ...]
+    token_services_tls: ClientTls | msgspec.UnsetType = msgspec.UNSET
     admin_socket: Path
     state_file: Path
     jwks_file: Path

@@ -79,7 +79,7 @@ def settings(short_directory: Path, key_server: KeyServer) -> ControllerSettings
     policy.write_text(json.dumps({"roles": BUILTIN_ROLES}))
     return ControllerSettings(
         registry=RegistryAddress(kind="etcd", url="http://127.0.0.1:1", namespace="test"),
-        jwks_url=f"http://127.0.0.1:{key_server.port}/.well-known/jwks.json",
+        token_services=(f"http://127.0.0.1:{key_server.port}",),
         admin_socket=short_directory / "run" / "admin.sock",
         state_file=short_directory / "state.json",
         jwks_file=short_directory / "jwks.json",
@@ -117,11 +117,15 @@ async def until(claim: Callable[[], bool], deadline_s: float = 15.0) -> None:
 
 async def becomes(edge: Any, status: int, bearer: dict[str, str], deadline_s: float = 15.0) -> None:
     """Wait until the edge answers with `status`."""
-    seen = 0
-    async with asyncio.timeout(deadline_s), httpx.AsyncClient() as client:
-        while seen != status:
-            seen = (await client.get(edge.url + READ, headers=bearer)).status_code
+    async with asyncio.timeout(deadline_s):
+        while await get(edge, bearer) != status:  # noqa: ASYNC110 - a push has no event
             await asyncio.sleep(0.02)
+
+
+async def get(edge: Any, bearer: dict[str, str]) -> int:
+    """Return the status of one request."""
+    async with httpx.AsyncClient() as client:
+        return (await client.get(edge.url + READ, headers=bearer)).status_code
 
 
 async def is_served_by(edge: Any, name: str, deadline_s: float = 15.0) -> None:
@@ -230,6 +234,37 @@ async def test_keys_roles_and_revocations_follow_their_sources(
         key_server.jwks = b'{"keys": []}'  # nonsense withdraws nothing
         await asyncio.sleep(1.5)
         await becomes(edge, 200, edge.signer.bearer())
+
+
+async def test_any_token_service_tells_what_is_revoked(
+    edges: Any, backends: Any, key_server: KeyServer, settings: ControllerSettings
+) -> None:
+    second = KeyServer(key_server.jwks)
+    second.start()
+    both = tuple(f"http://127.0.0.1:{one.port}" for one in (key_server, second))
+    edge, registry = edges(), MemoryRegistry(clock=SystemClock())
+    controller = Controller(
+        msgspec.structs.replace(settings, token_services=both), registry=registry, clock=SystemClock()
+    )
+    task = asyncio.create_task(controller.run())
+    try:
+        await registry.register(instance(backends().port), ttl_s=60)
+        bearers = {name: edge.signer.bearer(jti=name) for name in ("a", "b")}
+        await becomes(edge, 200, bearers["a"])
+        key_server.stop()  # the one that was asked so far
+        second.revoked = [{"jti": "a", "exp": 4_000_000_000}]
+        await becomes(edge, 401, bearers["a"])
+        key_server.start()
+        key_server.revoked = [*second.revoked, {"jti": "b", "exp": 4_000_000_000}]
+        second.jwks = b'{"keys": []}'  # it answers, and what it says is nothing
+        await becomes(edge, 401, bearers["b"])
+        assert (await get(edge, bearers["a"])) == 401
+        assert 'reachable{what="keys"} 1.0' in generate_latest(controller.metrics.registry).decode()
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        second.stop()
 
 
 async def test_a_disk_that_takes_nothing_holds_nothing_back(

@@ -12,7 +12,7 @@ from ragrid.drivers.local.prepare import secret_references
 from ragrid.drivers.local.programs import needed_programs
 from ragrid.drivers.local.site import Programs, Site
 from ragrid.spec.load import load_grid_text
-from ragrid.spec.settings import DatabaseSettings, MemorySettings, S, TokensSettings, load_settings
+from ragrid.spec.settings import ControllerSettings, DatabaseSettings, MemorySettings, S, TokensSettings, load_settings
 
 PROGRAM = Path("/opt/program")
 PROGRAMS = Programs(
@@ -99,3 +99,11 @@ def test_the_address_has_tls_and_survives_any_password() -> None:
         "auth: {store: postgresql}\nservices: {memory: {}}\n", hosts="grid: lab\nhosts: {sark: {lan: 'fd00::1'}}\n"
     )
     assert "@[fd00::1]:5432/" in database_address(six, "tokens", "p")
+
+
+def test_the_controller_of_each_host_knows_every_token_service_and_asks_its_own_first(tmp_path: Path) -> None:
+    keys = f"gateway: {{on: [sark, clu]}}\nauth: {{on: [sark, clu], store: postgresql}}\n{SQLITE}"
+    addresses = ["http://10.0.0.1:3020", "http://10.0.0.2:3020"]
+    for host, wanted in (("sark", addresses), ("clu", addresses[::-1])):
+        found = settings_of(site(keys, host), "controller", ControllerSettings, tmp_path)
+        assert list(found.token_services) == wanted

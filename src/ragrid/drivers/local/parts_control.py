@@ -55,11 +55,11 @@ def tokens_part(site: Site) -> Part:
 def controller_part(site: Site) -> Part:
     """Return the process that feeds the gateway from the registry and the token service."""
     port = site.grid.gateway.controller_port
-    tokens = site.own_address(site.grid.address_of(site.grid.auth.on[0]), site.grid.auth.port)
+    hosts = sorted(site.grid.auth.on, key=lambda host: host != site.host)  # one on this host is asked first
     settings = ControllerSettings(
         registry=site.registry(),
-        jwks_url=f"{tokens}/.well-known/jwks.json",
-        jwks_tls=site.client_tls or msgspec.UNSET,
+        token_services=tuple(site.own_address(site.grid.address_of(host), site.grid.auth.port) for host in hosts),
+        token_services_tls=site.client_tls or msgspec.UNSET,
         admin_socket=site.layout.run / "gateway-admin.sock",
         state_file=site.layout.data / "gateway" / "state.json",
         jwks_file=site.jwks_file,

@@ -65,6 +65,7 @@ class Issuer:
         self._budget = Budget(clock, per_s=AUDITED_REFUSALS_PER_S, burst=AUDITED_REFUSALS_BURST)
         self.keys = KeyKeeper(settings, store, clock)
         self.clientele = Clientele(settings, store, clock)
+        self._followed_s = clock.monotonic_s()
 
     @property
     def keyring(self) -> Keyring:
@@ -207,6 +208,11 @@ class Issuer:
         """Look at what other replicas have changed: keys and revocations."""
         self.keys.follow()
         self.clientele.follow()
+        self._followed_s = self._clock.monotonic_s()
+
+    def followed_ago_s(self) -> float:
+        """Return how long ago the store last told what is revoked; other replicas may have revoked more since."""
+        return self._clock.monotonic_s() - self._followed_s
 
     def tend(self) -> None:
         """Do what time asks for: rotate keys, forget revocations that are over; and what `follow` does."""

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ragrid.errors import UnreachableError
 from ragrid.services.tokens import grants
 from ragrid.services.tokens.clients import Client
 from ragrid.services.tokens.desk import Desk
@@ -34,6 +35,9 @@ FORM_LIMIT_BYTES = 16 * 1024
 #: How long the gateway's controller is kept waiting for a change, seconds: as often as it would ask otherwise, and
 #: short enough that nobody waits for it when this service ends.
 LONGEST_WAIT_S = 1.0
+#: Longest time without a look at the store after which this service still says what is revoked, seconds. It looks each
+#: 2 s; a database that answers slowly may take 8.
+FOLLOWED_WITHIN_S = 15.0
 _CACHED = {"Cache-Control": f"public, max-age={int(JWKS_MAX_AGE_S)}"}
 
 
@@ -129,12 +133,15 @@ class OAuthEndpoints:
         """For the gateway's controller; on the private port only, no route leads here.
 
         `after` is the revision that the caller has: the answer then comes when there is another one, or in a second.
+        Raises UnreachableError (503) without the store: another replica may know of more, and should be asked.
         """
         after = request.query_params.get("after")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_WAIT_S):
                 while self._issuer.revision == after:
                     await self._desk.next_call()
+        if self._issuer.followed_ago_s() > FOLLOWED_WITHIN_S:
+            raise UnreachableError("the token store does not answer; what is revoked may be more than is known here")
         revision, revoked = self._issuer.revision, self._issuer.revoked
         tokens = [{"jti": token_id, "exp": expires_s} for token_id, expires_s in sorted(revoked.tokens.items())]
         marks = {"subjects": revoked.subjects, "clients": revoked.clients}
