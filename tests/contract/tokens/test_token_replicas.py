@@ -14,11 +14,13 @@ import pytest
 
 from ragrid.errors import StateError, UnreachableError
 from ragrid.services.tokens import postgresql_engine
+from ragrid.services.tokens.attempts import Attempts
 from ragrid.services.tokens.grants import Credentials, OAuthError
 from ragrid.services.tokens.keeper import SEEN_S
 from ragrid.services.tokens.people_store import Code, Device, PeopleStore, RefreshToken, SignIn
 from ragrid.services.tokens.postgresql_schema import SCHEMA, VERSION
 from ragrid.services.tokens.store import open_shared_store
+from ragrid.services.tokens.throttle import FREE_FAILURES
 from support.postgresql import Cluster
 from support.token_desk import PLAIN, Desk
 
@@ -144,6 +146,19 @@ def test_a_revocation_is_heard_of_by_the_others(replicas: list[Desk]) -> None:
     assert second.issuer.revision == revision, "nothing new is no news"
 
 
+def test_guesses_are_counted_by_all_together(replicas: list[Desk]) -> None:
+    attempts = [Attempts(desk.store, desk.clock) for desk in replicas]
+    many: list[Callable[[], float]] = [partial(one.begin, "eve") for one in attempts for _ in range(FREE_FAILURES)]
+    for calls in (many[0::FREE_FAILURES], many[1::FREE_FAILURES], many[2::FREE_FAILURES]):
+        outcomes = at_once(calls)  # a store is for one thread at a time
+        assert not any(isinstance(each, Exception) for each in outcomes), outcomes
+    assert all(one.begin("eve") > 0 for one in attempts), "nine guesses, of which six were looked at"
+    ((failures,),) = replicas[0].store.rows("SELECT failures FROM attempts")
+    assert failures == FREE_FAILURES + 1
+    attempts[0].succeeded("eve")
+    assert attempts[1].begin("eve") == 0
+
+
 def test_a_deleted_client_gets_no_token_from_any(replicas: list[Desk]) -> None:
     first, second, _ = replicas
     secret = first.issuer.clientele.create("app", tenant="team", roles=("reader",), by="root")
@@ -259,7 +274,7 @@ def test_tables_of_an_older_release_are_brought_up_to_date(
     postgresql_cluster: Cluster, token_database: str, url_file: Path
 ) -> None:
     open_shared_store(url_file).close()
-    older = "DROP TABLE form_keys; UPDATE format SET version = 1"
+    older = "DROP TABLE form_keys; DROP TABLE attempts; UPDATE format SET version = 1"
     postgresql_cluster.sql(f"SET search_path = {SCHEMA}; {older}", token_database)
     stores = [open_shared_store(url_file) for _ in range(2)]
     try:

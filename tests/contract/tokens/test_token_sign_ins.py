@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from ragrid.services.tokens.attempts import Attempts
 from ragrid.services.tokens.authorization import AuthorizationRequest
 from ragrid.services.tokens.clients import Client
 from ragrid.services.tokens.devices import DEVICE_S, INTERVAL_S, WRONG_CODES_BURST, Devices
@@ -17,7 +18,7 @@ from ragrid.services.tokens.issuer import IssuedToken
 from ragrid.services.tokens.people_store import digest
 from ragrid.services.tokens.seal import SEAL_S, Seal, nonce_of
 from ragrid.services.tokens.sign_ins import CODE_S, SignIns
-from ragrid.services.tokens.throttle import FREE_FAILURES
+from ragrid.services.tokens.throttle import FREE_FAILURES, LONGEST_PAUSE_S
 from ragrid.services.tokens.users import Users
 from support.token_desk import Desk
 
@@ -295,6 +296,30 @@ def test_many_guesses_at_once_are_counted_before_they_are_looked_at(house: House
     for _ in range(FREE_FAILURES + 1):
         users.begin_attempt("eve")
     refused("access_denied", lambda: users.begin_attempt("eve"))
+
+
+def test_a_restart_forgives_no_guess_and_a_clock_set_back_makes_no_pause_of_days(house: House) -> None:
+    desk = house.desk
+    for _ in range(FREE_FAILURES + 1):
+        assert Attempts(desk.store, desk.clock).begin("eve") == 0
+    desk.start()
+    attempts = Attempts(desk.store, desk.clock)
+    assert 0 < attempts.begin("eve") <= 1
+    assert attempts.begin("bob") == 0
+    desk.clock.step_wall(-DAY_S)
+    assert 0 < attempts.begin("eve") <= LONGEST_PAUSE_S
+    desk.clock.step_wall(DAY_S + 1)
+    assert attempts.begin("eve") == 0
+    assert 1 < attempts.begin("eve") <= 2, "the next pause is twice as long"
+
+
+def test_a_million_names_take_no_more_room(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragrid.services.tokens.attempts.REMEMBERED", 3)
+    attempts = Attempts(house.desk.store, house.desk.clock)
+    for name in ("a", "b\0", "c" * 100_000, "d\ud800", "e"):
+        attempts.begin(name)
+        house.desk.clock.advance(1)
+    assert house.desk.store.rows("SELECT count(*) FROM attempts") == [(3,)]
 
 
 def test_a_seal_holds_for_one_browser_one_form_and_ten_minutes(desk: Desk) -> None:

@@ -67,6 +67,12 @@ CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit FOR EACH STATEMENT EXE
     """
 CREATE TABLE form_keys (name text PRIMARY KEY, key bytea NOT NULL);
 """,
+    """
+CREATE TABLE attempts (
+  name_hash bytea PRIMARY KEY, failures integer NOT NULL, failed_s double precision NOT NULL,
+  until_s double precision NOT NULL
+);
+""",
 )
 VERSION = len(STEPS)
 #: Beside the triggers: whoever may do more has to say so first.

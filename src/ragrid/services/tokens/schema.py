@@ -74,6 +74,11 @@ CREATE TABLE assertions (
     """
 CREATE TABLE form_keys (name TEXT PRIMARY KEY, key BLOB NOT NULL) STRICT, WITHOUT ROWID;
 """,
+    """
+CREATE TABLE attempts (
+  name_hash BLOB PRIMARY KEY, failures INTEGER NOT NULL, failed_s REAL NOT NULL, until_s REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+""",
 )
 VERSION = len(_STEPS)
 

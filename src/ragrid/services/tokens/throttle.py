@@ -23,8 +23,9 @@ class Lockout:
     """Exponential pauses for a client id whose secret keeps being wrong; in memory.
 
     A client's right secret always passes and ends the pause: secrets have 256 bits, so pauses are not what keeps them
-    from being guessed; they bound what a guesser costs, and must not let a stranger lock out the owner. The password
-    of a person can be guessed, so there the pause holds for right ones too (`users.py`); it is 5 minutes at most.
+    from being guessed; they bound what a guesser costs this process, and must not let a stranger lock out the owner.
+    The password of a person can be guessed, so there the pause holds for right ones too, and at all replicas
+    (`attempts.py`).
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -41,15 +42,20 @@ class Lockout:
         known = self._failures.setdefault(client_id, _Failures())
         self._failures.move_to_end(client_id)
         known.count += 1
-        if known.count > FREE_FAILURES:
-            pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(known.count - FREE_FAILURES - 1, 16))
-            known.until_s = self._clock.monotonic_s() + pause_s
+        known.until_s = self._clock.monotonic_s() + pause_after_s(known.count)
         while len(self._failures) > REMEMBERED:
             self._failures.popitem(last=False)
 
     def succeeded(self, client_id: str) -> None:
         """Forget the failures of `client_id`."""
         self._failures.pop(client_id, None)
+
+
+def pause_after_s(failures: int) -> float:
+    """Return how long nothing is looked at after so many failures in a row, seconds."""
+    if failures <= FREE_FAILURES:
+        return 0.0
+    return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures - FREE_FAILURES - 1, 16))
 
 
 class Budget:

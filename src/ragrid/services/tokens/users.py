@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 from ragrid.errors import ConflictError
+from ragrid.services.tokens.attempts import Attempts
 from ragrid.services.tokens.grants import OAuthError
 from ragrid.services.tokens.issuer import Issuer
 from ragrid.services.tokens.metrics import REFUSED
 from ragrid.services.tokens.people_store import PeopleStore, User
 from ragrid.services.tokens.store import AuditEvent, Store
-from ragrid.services.tokens.throttle import Lockout
 from ragrid.system.clock import Clock
 
 
@@ -20,7 +20,7 @@ class Users:
         self._people = PeopleStore(store)
         self._issuer = issuer
         self._clock = clock
-        self._lockout = Lockout(clock)
+        self._attempts = Attempts(store, clock)
 
     def all(self) -> list[User]:
         """Return all people by name."""
@@ -56,20 +56,19 @@ class Users:
         The attempt counts as failed until `end_attempt`, so that many at once gain nothing. Raises OAuthError (429)
         while the name is paused: right passwords wait as well, or guessing would go on through the pause.
         """
-        pause_s = self._lockout.pause_s(name)
+        pause_s = self._attempts.begin(name)
         if pause_s > 0.0:
             REFUSED.labels("locked_out").inc()
             after = {"Retry-After": str(int(pause_s) + 1)}
             said = f"too many wrong passwords; wait {int(pause_s) + 1} s"
             raise OAuthError("access_denied", said, status=429, headers=after)
-        self._lockout.failed(name)
         user = self._people.user(name)
         return None if user is None or user.disabled else user.password_hash
 
     def end_attempt(self, name: str, *, fits: bool) -> None:
         """Note how an attempt ended; raises OAuthError (403) when the password did not fit."""
         if fits:
-            self._lockout.succeeded(name)
+            self._attempts.succeeded(name)
             return
         self._issuer.refused("wrong_password", subject=name)
         raise OAuthError("access_denied", "unknown name or wrong password", status=403)
