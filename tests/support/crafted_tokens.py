@@ -67,7 +67,16 @@ def _with_header(mint: TokenMint, changes: dict[str, Any]) -> str:
 
 
 def _claims(mint: TokenMint) -> dict[str, dict[str, Any]]:
-    now_s, issuer, mine = int(mint.clock.now_s()), mint.issuer, list(mint.audience)
+    return {
+        **_issuers(mint.issuer),
+        **_audiences(list(mint.audience)),
+        **_times(int(mint.clock.now_s())),
+        **_people(),
+        **_rights(),
+    }
+
+
+def _issuers(issuer: str) -> dict[str, dict[str, Any]]:
     return {
         "issuer of another grid": {"iss": "https://other.test"},
         "issuer with a slash more": {"iss": issuer + "/"},
@@ -77,6 +86,11 @@ def _claims(mint: TokenMint) -> dict[str, dict[str, Any]]:
         "issuer as an object": {"iss": {issuer: 1}},
         "issuer missing": {"iss": ...},
         "issuer null": {"iss": None},
+    }
+
+
+def _audiences(mine: list[str]) -> dict[str, dict[str, Any]]:
+    return {
         "audience of another service": {"aud": ["other"]},
         "audience begins with the name": {"aud": [name + "2" for name in mine]},
         "audience contains the names": {"aud": " ".join(["x", *mine, "x"])},
@@ -89,6 +103,11 @@ def _claims(mint: TokenMint) -> dict[str, dict[str, Any]]:
         "audience an empty object": {"aud": {}},
         "audience a nested list": {"aud": [mine]},
         "audience a mixed list": {"aud": [*mine, 1]},
+    }
+
+
+def _times(now_s: int) -> dict[str, dict[str, Any]]:
+    return {
         "expired": {"exp": now_s - HOUR_S},
         "expired by ten seconds": {"exp": now_s - 10},
         "expired before 1970": {"exp": -1},
@@ -110,6 +129,11 @@ def _claims(mint: TokenMint) -> dict[str, dict[str, Any]]:
         "not before true": {"nbf": True},
         "not before null": {"nbf": None},
         "not before the future": {"nbf": now_s + HOUR_S},
+    }
+
+
+def _people() -> dict[str, dict[str, Any]]:
+    return {
         "subject missing": {"sub": ...},
         "subject empty": {"sub": ""},
         "subject null": {"sub": None},
@@ -132,6 +156,11 @@ def _claims(mint: TokenMint) -> dict[str, dict[str, Any]]:
         "tenant empty": {"tenant": ""},
         "id missing": {"jti": ...},
         "id a number": {"jti": 1},
+    }
+
+
+def _rights() -> dict[str, dict[str, Any]]:
+    return {
         "scope a list": {"scope": ["memory:read"]},
         "scope null": {"scope": None},
         "scope an object": {"scope": {"memory:read": True}},
