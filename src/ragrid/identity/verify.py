@@ -11,6 +11,7 @@ from joserfc.errors import JoseError
 
 from ragrid.errors import AuthError
 from ragrid.identity.claims import Claims
+from ragrid.identity.confinement import ConfinementError, claims_of_confinement
 from ragrid.identity.keys import KeySource, VerificationKey
 from ragrid.identity.revocations import NothingRevoked, RevocationSource
 from ragrid.identity.strict import decode_base64url, strict_object
@@ -181,6 +182,10 @@ def _read_claims(members: Mapping[str, Any], trust: TokenTrust) -> Claims:
     audience = _audience(members)
     if trust.audience not in audience:
         raise InvalidTokenError(f"token 'aud' does not name this service, wanted {trust.audience!r}")
+    try:
+        memory_namespaces, memory_user = claims_of_confinement(members)
+    except ConfinementError as error:
+        raise InvalidTokenError(f"token {error}") from error
     return Claims(
         issuer=issuer,
         subject=_name(members, "sub"),
@@ -192,6 +197,8 @@ def _read_claims(members: Mapping[str, Any], trust: TokenTrust) -> Claims:
         expires_at_s=_seconds(members, "exp"),
         roles=_names(members.get("roles", []), "roles"),
         permissions=_permissions(members.get("scope", "")),
+        memory_namespaces=memory_namespaces,
+        memory_user=memory_user,
     )
 
 

@@ -40,6 +40,8 @@ class Idempotency(msgspec.Struct, frozen=True):
 
 ANY = Condition()
 
+# What callers ask for. `owner` is the user whose memories they are held to: everybody else's are not there for them.
+
 
 class Create(msgspec.Struct, frozen=True):
     """Make a memory under an id that was never used."""
@@ -53,6 +55,7 @@ class Create(msgspec.Struct, frozen=True):
     condition: Condition = ANY
     #: None: as the namespace has it.
     on_duplicate: OnDuplicate | None = None
+    owner: str | None = None
 
 
 class Replace(msgspec.Struct, frozen=True):
@@ -64,6 +67,7 @@ class Replace(msgspec.Struct, frozen=True):
     at_us: int
     given: MemoryInput
     condition: Condition = ANY
+    owner: str | None = None
 
 
 class Patch(msgspec.Struct, frozen=True):
@@ -75,6 +79,7 @@ class Patch(msgspec.Struct, frozen=True):
     at_us: int
     patch: Mapping[str, Any]
     condition: Condition = ANY
+    owner: str | None = None
 
 
 class Delete(msgspec.Struct, frozen=True):
@@ -85,6 +90,7 @@ class Delete(msgspec.Struct, frozen=True):
     actor: str
     at_us: int
     condition: Condition = ANY
+    owner: str | None = None
 
 
 class Restore(msgspec.Struct, frozen=True):
@@ -96,6 +102,7 @@ class Restore(msgspec.Struct, frozen=True):
     at_us: int
     version: int | None = None
     condition: Condition = ANY
+    owner: str | None = None
 
 
 class Purge(msgspec.Struct, frozen=True):
@@ -106,6 +113,7 @@ class Purge(msgspec.Struct, frozen=True):
     actor: str
     at_us: int
     condition: Condition = ANY
+    owner: str | None = None
 
 
 class MemoryCopy(msgspec.Struct, frozen=True):

@@ -32,6 +32,7 @@ from ragrid.services.memory.errors import (
 from ragrid.services.memory.ground import Ground, Outcome, room_after
 from ragrid.services.memory.model import WRITABLE, MemoryInput, fingerprint_of, microseconds
 from ragrid.services.memory.namespaces import NamespaceSettings, Room
+from ragrid.services.memory.ownership import held_to_owner, is_owned, owned
 from ragrid.services.memory.protocol.memories import Written
 from ragrid.services.memory.validate import convert_input
 from ragrid.services.memory.versions import Place, deleted, expired, purged, rendered, superseded
@@ -45,6 +46,8 @@ def decide(ground: Ground, change: Change, *, seq: int) -> Outcome:
     ReplayGoneError.
     """
     room = ground.room(change.scope)
+    if change.owner is not None:
+        change = held_to_owner(ground, change, change.owner)
     if isinstance(change, Create):
         known = _known(ground, change, room.settings)
         if known is not None:
@@ -172,6 +175,8 @@ def _contents(case: _Case, change: Create | Replace | Patch | Restore, *, seq: i
     if current is not None and live is None and is_expired(current, change.at_us):
         first = (expired(current, change.id, seq=seq, at_us=change.at_us),)
     given = _given(case, change)
+    if change.owner is not None:
+        given = owned(given, change.owner)
     fault = None if given.embedding is None else case.ground.vector_fault(given.embedding)
     if fault is not None:
         raise InvalidMemoryError([fault])
@@ -218,7 +223,9 @@ def _earlier(case: _Case, change: Restore, current: Stored) -> MemoryInput:
     """Return the contents of the version that is wanted back."""
     version = current.version - 1 if change.version is None else change.version
     doc = case.ground.document(change.scope, change.id, version)
-    if doc is None:
+    if doc is None or not is_owned(doc, change.owner):
+        if change.owner is not None and current.is_deleted:  # nothing says whose it was
+            raise NotFoundError(f"no memory {change.id!r} in namespace {change.scope.namespace!r}")
         fault = f"version {version} holds no contents; the history tells which do"
         raise InvalidMemoryError([("/version", fault)])
     given = convert_input(_writable(doc), now_us=None)
@@ -256,6 +263,6 @@ def _superseding_fault(case: _Case, change: Change, memory_id: str) -> str | Non
     if memory_id == change.id:
         return "a memory cannot supersede itself"
     stored = case.ground.stored(change.scope, memory_id)
-    if stored is None or not is_visible(stored, change.at_us):
+    if stored is None or not is_visible(stored, change.at_us) or not is_owned(stored.doc, change.owner):
         return f"no memory {memory_id!r} in this namespace"
     return None

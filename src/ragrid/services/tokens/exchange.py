@@ -7,7 +7,7 @@ import msgspec
 
 from ragrid.services.tokens.bearer import Bearer
 from ragrid.services.tokens.clients import Client
-from ragrid.services.tokens.grants import Form, Grant, OAuthError, audience_of, scope_of
+from ragrid.services.tokens.grants import Form, Grant, OAuthError, audience_of, confinement_of, scope_of
 from ragrid.services.tokens.issuer import IssuedToken, Issuer
 from ragrid.services.tokens.people_store import PeopleStore
 from ragrid.services.tokens.store import Store
@@ -47,6 +47,7 @@ class Exchange:
             audience=audience_of(form, members["aud"]),
             permissions=scope_of(form.one("scope"), frozenset(members["scope"].split())),
             lifetime_s=min(self._settings.access_token_s, members["exp"] - self._clock.now_s()),
+            confinement=confinement_of(form, members),
         )
         bearer = Bearer(
             members["sub"], client.client_id, members["tenant"], tuple(members["roles"]), _chain(members, client)

@@ -4,12 +4,20 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
 from starlette.responses import Response
 
+from ragrid.identity.confinement import (
+    NAMESPACES_CLAIM,
+    USER_CLAIM,
+    ConfinementError,
+    is_within,
+    patterns_from,
+    user_from,
+)
 from ragrid.identity.roles import permissions_of
 from ragrid.services.tokens.assertion import ASSERTION_TYPE, claimed_client
 from ragrid.services.tokens.bearer import Bearer
@@ -83,6 +91,8 @@ class Grant:
     audience: tuple[str, ...]
     permissions: tuple[str, ...]
     lifetime_s: float
+    #: Claims that hold it to a part of the tenant's memories.
+    confinement: Mapping[str, Any] = field(default_factory=dict)
 
 
 def parse_form(content: bytes, content_type: str | None) -> Form:
@@ -152,6 +162,7 @@ def decide(form: Form, client: Client, settings: TokensSettings) -> Grant:
         audience=audience_of(form, audiences_of(settings)),
         permissions=scope_of(form.one("scope"), allowed),
         lifetime_s=_lifetime_s(client.roles, settings),
+        confinement=confinement_of(form),
     )
 
 
@@ -174,6 +185,7 @@ def claims_for(grant: Grant, bearer: Bearer, *, issuer: str, token_id: str, now_
         "iat": issued_s,
         "exp": issued_s + int(grant.lifetime_s),
         "jti": token_id,
+        **grant.confinement,
         **({"act": bearer.act} if bearer.act is not None else {}),
     }
 
@@ -234,6 +246,33 @@ def scope_of(asked: str | None, allowed: frozenset[str]) -> tuple[str, ...]:
     if not wanted <= allowed:
         raise OAuthError("invalid_scope", "asked for more than the roles allow, or for nothing")
     return tuple(sorted(wanted))
+
+
+def confinement_of(form: Form, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the claims that hold a token to a part of the memories: what a request asks for, within `before`.
+
+    `memory_ns` holds patterns of namespaces with spaces between them, `memory_user` a user's name. Raises OAuthError
+    for what cannot be understood, and for what is not within the confinement of the token that this one is made from.
+    """
+    held = {name: (before or {})[name] for name in (NAMESPACES_CLAIM, USER_CLAIM) if name in (before or {})}
+    asked: dict[str, Any] = {}
+    patterns, user = form.one(NAMESPACES_CLAIM), form.one(USER_CLAIM)
+    try:
+        if patterns is not None:
+            asked[NAMESPACES_CLAIM] = list(patterns_from(patterns.split()))
+        if user is not None:
+            asked[USER_CLAIM] = user_from(user)
+    except ConfinementError as error:
+        raise OAuthError("invalid_request", str(error)) from error
+    outside = [one for one in asked.get(NAMESPACES_CLAIM, ()) if not _is_narrower(one, held.get(NAMESPACES_CLAIM))]
+    if outside or (USER_CLAIM in asked and held.get(USER_CLAIM, asked[USER_CLAIM]) != asked[USER_CLAIM]):
+        raise OAuthError("invalid_request", "asked for memories that the token does not reach")
+    return {**held, **asked}
+
+
+def _is_narrower(pattern: str, held: Sequence[str] | None) -> bool:
+    """Tell whether a pattern surely names nothing outside of `held`: it is one of them, or one name within them."""
+    return held is None or pattern in held or ("*" not in pattern and is_within(pattern, held))
 
 
 def _lifetime_s(roles: Sequence[str], settings: TokensSettings) -> float:

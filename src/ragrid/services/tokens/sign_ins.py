@@ -1,6 +1,8 @@
 """What follows once a person has allowed a client to act: codes, refresh tokens that rotate, access tokens."""
 
 import secrets
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -9,7 +11,7 @@ from ragrid.identity.verify import LEEWAY_S
 from ragrid.services.tokens.authorization import AuthorizationRequest, answer_url, check_verifier
 from ragrid.services.tokens.bearer import bearer_of_person
 from ragrid.services.tokens.clients import Client
-from ragrid.services.tokens.grants import Form, Grant, OAuthError, scope_of
+from ragrid.services.tokens.grants import Form, Grant, OAuthError, confinement_of, scope_of
 from ragrid.services.tokens.issuer import IssuedToken, Issuer
 from ragrid.services.tokens.people_store import Code, PeopleStore, RefreshToken, SignIn
 from ragrid.services.tokens.store import AuditEvent, Store
@@ -93,19 +95,21 @@ class SignIns:
                     self._end(sign_in, why="a refresh token came twice, or from another client")
                 elif min(token.expires_s, sign_in.expires_s) > self._clock.now_s():
                     self._people.use_refresh_token(secret)
-                    issued = self.issue(sign_in, asked=form.one("scope"))
+                    issued = self.issue(sign_in, asked=form.one("scope"), confinement=confinement_of(form))
         if issued is None:
             self._issuer.clientele.look()
             raise _invalid_grant("the refresh token is unknown, over, used, or not this client's; sign in again")
         return issued
 
-    def issue(self, sign_in: SignIn, *, asked: str | None = None) -> IssuedToken:
+    def issue(
+        self, sign_in: SignIn, *, asked: str | None = None, confinement: Mapping[str, Any] | None = None
+    ) -> IssuedToken:
         """Return tokens of a sign-in; inside a `change()`. Raises OAuthError when the person is gone or disabled."""
         user = self._people.user(sign_in.subject)
         if user is None or user.disabled:
             raise _invalid_grant("the person may not sign in any more")
         allowed = permissions_of(user.roles, self._settings.roles) & set(sign_in.scope)
-        grant = Grant(sign_in.audience, scope_of(asked, allowed), self._settings.access_token_s)
+        grant = Grant(sign_in.audience, scope_of(asked, allowed), self._settings.access_token_s, confinement or {})
         issued, event = self._issuer.sign(grant, bearer_of_person(user, sign_in.client_id))
         self._store.audit(event)
         self._people.note_token(sign_in.sign_in_id, event.token_id or "", event.expires_s or 0.0)

@@ -19,6 +19,7 @@ from ragrid.services.memory.api.operation import (
     Body,
     Operation,
     Success,
+    owner_of,
     scope_of,
 )
 from ragrid.services.memory.api.parameters import NAMESPACE
@@ -97,7 +98,7 @@ class BatchApi:
         )
 
     async def _batch(self, request: Request) -> Answer:
-        author = Author(scope_of(request), claims_of(request).subject, self._parts.now_us())
+        author = Author(scope_of(request), claims_of(request).subject, self._parts.now_us(), owner_of(request))
         require_media_type(request, JSON_TYPE)
         asked = decode_json(await read_body(request, BATCH_BYTES), _RawRequest)
         changes = [self._change(bytes(raw), author) for raw in asked.operations]

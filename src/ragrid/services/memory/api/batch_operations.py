@@ -75,11 +75,12 @@ _decode = msgspec.json.Decoder(BatchOperation).decode
 
 
 class Author(msgspec.Struct, frozen=True):
-    """Who asks, when, and inside which walls."""
+    """Who asks, when, and inside which walls; `owner` is the user whose memories they are held to."""
 
     scope: Scope
     actor: str
     at_us: int
+    owner: str | None = None
 
 
 def change_of(raw: bytes, author: Author, ids: IdSource) -> Change:
@@ -88,22 +89,23 @@ def change_of(raw: bytes, author: Author, ids: IdSource) -> Change:
         one: BatchOperation = _decode(raw)
     except (msgspec.ValidationError, RecursionError) as error:
         raise InvalidMemoryError(_faults_of(raw, author.at_us, error)) from error
-    scope, actor, at_us = author.scope, author.actor, author.at_us
+    scope, actor, at_us, owner = author.scope, author.actor, author.at_us, author.owner
     match one:
         case CreateOperation():
             given = _within("memory", checked, one.memory, now_us=at_us)
-            key = None if one.idempotency_key is None else Idempotency(one.idempotency_key, _digest(scope, raw))
-            return Create(scope, ids.new(at_us), actor, at_us, given, key, on_duplicate=one.on_duplicate)
+            key = None if one.idempotency_key is None else Idempotency(one.idempotency_key, _digest(author, raw))
+            made = ids.new(at_us)
+            return Create(scope, made, actor, at_us, given, key, on_duplicate=one.on_duplicate, owner=owner)
         case PutOperation():
             given = _within("memory", checked, one.memory, now_us=at_us)
-            return Replace(scope, one.id, actor, at_us, given, condition_of(one.if_match, one.if_none_match))
+            return Replace(scope, one.id, actor, at_us, given, condition_of(one.if_match, one.if_none_match), owner)
         case PatchOperation():
             _check_patch(one.patch)
-            return Patch(scope, one.id, actor, at_us, one.patch, condition_of(one.if_match))
+            return Patch(scope, one.id, actor, at_us, one.patch, condition_of(one.if_match), owner)
         case DeleteOperation():
-            return Delete(scope, one.id, actor, at_us, condition_of(one.if_match))
+            return Delete(scope, one.id, actor, at_us, condition_of(one.if_match), owner)
         case RestoreOperation():
-            return Restore(scope, one.id, actor, at_us, one.version, condition_of(one.if_match))
+            return Restore(scope, one.id, actor, at_us, one.version, condition_of(one.if_match), owner)
 
 
 def located(change: Change, error: InvalidMemoryError) -> InvalidMemoryError:
@@ -155,5 +157,6 @@ def _faults_of(raw: bytes, now_us: int, error: Exception) -> list[Fault]:
     return [(pointer, what)]
 
 
-def _digest(scope: Scope, raw: bytes) -> bytes:
-    return blake2b(scope.namespace.encode() + b"\0" + raw, digest_size=16).digest()
+def _digest(author: Author, raw: bytes) -> bytes:
+    owner = b"" if author.owner is None else b"\0\0" + author.owner.encode()
+    return blake2b(author.scope.namespace.encode() + b"\0" + raw + owner, digest_size=16).digest()

@@ -7,6 +7,7 @@ from msgspec import Meta
 from starlette.requests import Request
 
 from ragrid.services.memory.api.answers import Answer
+from ragrid.services.memory.api.confinement import confined, held_to
 from ragrid.services.memory.api.headers import require_media_type
 from ragrid.services.memory.api.operation import (
     BODY_PROBLEMS,
@@ -15,6 +16,7 @@ from ragrid.services.memory.api.operation import (
     Body,
     Operation,
     Success,
+    owner_of,
     scope_of,
 )
 from ragrid.services.memory.api.parameters import NAMESPACE, MemoryId, SearchFilter, filter_from
@@ -107,7 +109,10 @@ class ContextApi:
         scope = scope_of(request)
         require_media_type(request, JSON_TYPE)
         wanted = decode_json(await read_body(request, BODY_BYTES), ContextRequest)
-        within = filter_from(wanted.filter, "/filter")
+        owner = owner_of(request)
+        if owner is not None and wanted.session_id is not None:
+            raise confined(f"the token is for the memories of {owner!r} alone, and a session is no memory")
+        within = held_to(filter_from(wanted.filter, "/filter"), owner)
         now_us = self._parts.now_us()
         mode_used: Mode | None = None
         degraded: tuple[Degraded, ...] = ()

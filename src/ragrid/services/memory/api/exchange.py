@@ -1,7 +1,7 @@
 """Export and import: all that a tenant has as lines of JSON, sent and taken piece by piece."""
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Annotated
 
 import msgspec
@@ -9,7 +9,10 @@ from msgspec import Meta
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp
 
+from ragrid.identity.claims import Claims
+from ragrid.identity.confinement import is_within
 from ragrid.services.memory.api.answers import Answer
+from ragrid.services.memory.api.confinement import namespace_within
 from ragrid.services.memory.api.headers import namespace_of, require_media_type
 from ragrid.services.memory.api.operation import (
     NAMESPACE_PROBLEMS,
@@ -64,6 +67,15 @@ _ATOMIC = Parameter(
 )
 
 _encode = msgspec.json.Encoder().encode
+
+
+class _Placed(msgspec.Struct):
+    """Where a line belongs."""
+
+    namespace: str
+
+
+_place_of = msgspec.json.Decoder(_Placed).decode
 
 
 class LineFault(msgspec.Struct, frozen=True):
@@ -140,19 +152,23 @@ class ExchangeApi:
         if given.get("namespaces", "all") != "all":
             detail = f"parameter 'namespaces': got {given['namespaces'][:20]!r}, wanted 'all'; to export one, name it "
             raise Problem(400, "invalid-parameter", detail + "in the header Memory-Namespace")
-        namespace = None if "namespaces" in given else namespace_of(request)
+        claims = claims_of(request)
+        namespace = None if "namespaces" in given else namespace_within(claims, namespace_of(request))
         if request.method == "HEAD":
             return Answer(200)
-        export = self._store.export(claims_of(request).tenant, namespace, now_us=self._parts.now_us())
-        return Streamed(_whole(export), media_type=NDJSON_TYPE)
+        export = self._store.export(claims.tenant, namespace, now_us=self._parts.now_us())
+        return Streamed(_whole(_within(export, claims.memory_namespaces)), media_type=NDJSON_TYPE)
 
     async def _import(self, request: Request) -> Answer:
         require_media_type(request, NDJSON_TYPE)
         atomic = parameters_of(request, ("atomic",)).get("atomic", "false")
         if atomic not in {"true", "false"}:
             raise Problem(400, "invalid-parameter", f"parameter 'atomic': got {atomic[:20]!r}, wanted true or false")
-        namespace = namespace_of(request) if "memory-namespace" in request.headers else None
-        taking = _Import(self._parts, claims_of(request).tenant, namespace, is_atomic=atomic == "true")
+        claims = claims_of(request)
+        namespace = namespace_of(request)
+        if namespace is not None:
+            namespace_within(claims, namespace)
+        taking = _Import(self._parts, claims, namespace, is_atomic=atomic == "true")
         splitter = LineSplitter()
         async for chunk in _body(request, ATOMIC_BYTES if atomic == "true" else IMPORT_BYTES):
             for line in splitter.feed(chunk):
@@ -165,9 +181,9 @@ class ExchangeApi:
 class _Import:
     """One import under way: lines in, counts out."""
 
-    def __init__(self, parts: Parts, tenant: str, namespace: str | None, *, is_atomic: bool) -> None:
+    def __init__(self, parts: Parts, claims: Claims, namespace: str | None, *, is_atomic: bool) -> None:
         self._parts = parts
-        self._tenant = tenant
+        self._claims = claims
         self._namespace = namespace
         self._is_atomic = is_atomic
         self._waiting: list[tuple[int, Copy]] = []
@@ -212,7 +228,12 @@ class _Import:
     def _parsed(self, text: bytes | None) -> Copy | HeaderLine | EndLine:
         if text is None:
             raise InvalidBodyError([("", f"longer than {LINE_BYTES} bytes")])
-        return parse_line(text, tenant=self._tenant, namespace=self._namespace)
+        line = parse_line(text, tenant=self._claims.tenant, namespace=self._namespace)
+        if not isinstance(line, HeaderLine | EndLine) and not is_within(
+            line.scope.namespace, self._claims.memory_namespaces
+        ):
+            raise InvalidBodyError([("/namespace", "outside the namespaces that the token is for")])
+        return line
 
     async def finish(self) -> Imported:
         """Write what waits and return what became of everything. Raises a 422 Problem when nothing may be written."""
@@ -243,6 +264,21 @@ class _Import:
         self._seen.faulty += 1
         room = FAULTS_SHOWN - len(self._seen.faults)
         self._seen.faults += [LineFault(number, pointer, detail) for pointer, detail in faults[:room]]
+
+
+async def _within(
+    export: AsyncGenerator[Exported, None], patterns: Sequence[str] | None
+) -> AsyncGenerator[Exported, None]:
+    """Yield the lines of the namespaces that the caller may see."""
+    async with contextlib.aclosing(export):
+        async for chunk in export:
+            if patterns is None:
+                yield chunk
+                continue
+            lines = chunk.text.splitlines(keepends=True)
+            seen = [line for line in lines if is_within(_place_of(line).namespace, patterns)]
+            if seen:
+                yield Exported(len(seen), b"".join(seen))
 
 
 async def _whole(export: AsyncGenerator[Exported, None]) -> AsyncGenerator[bytes, None]:

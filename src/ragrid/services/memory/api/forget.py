@@ -8,6 +8,8 @@ from msgspec import Meta
 from starlette.requests import Request
 
 from ragrid.services.memory.api.answers import Answer
+from ragrid.services.memory.api.batch_operations import Author
+from ragrid.services.memory.api.confinement import check_purge, held_to
 from ragrid.services.memory.api.headers import require_media_type
 from ragrid.services.memory.api.operation import (
     BODY_PROBLEMS,
@@ -17,11 +19,12 @@ from ragrid.services.memory.api.operation import (
     Body,
     Operation,
     Success,
+    owner_of,
     scope_of,
 )
 from ragrid.services.memory.api.parameters import NAMESPACE, SearchFilter, filter_from
 from ragrid.services.memory.api.parts import Parts
-from ragrid.services.memory.changes import Change, Condition, Delete, Purge, Scope
+from ragrid.services.memory.changes import Change, Condition, Delete, Purge
 from ragrid.services.memory.cursor import CursorError, decode_cursor, encode_cursor
 from ragrid.services.memory.errors import InvalidBodyError
 from ragrid.services.memory.model import BODY_BYTES
@@ -85,7 +88,9 @@ class ForgetApi:
         asked = decode_json(await read_body(request, BODY_BYTES), ForgetRequest)
         if asked.purge:
             require(request, "memory:admin")
-        wanted = filter_from(asked.filter, "/filter")
+            check_purge(claims_of(request))
+        owner = owner_of(request)
+        wanted = held_to(filter_from(asked.filter, "/filter"), owner)
         walk = ("forget", asked.purge, *msgspec.structs.astuple(scope), *msgspec.structs.astuple(wanted))
         if asked.dry_run == (asked.token is not None):
             detail = "wanted either `dry_run`: true, or the token of a dry run with this filter"
@@ -94,19 +99,17 @@ class ForgetApi:
             counted = await self._store.count(scope, wanted, now_us=self._parts.now_us())
             answer = ForgetAnswer(count=counted.count, token=encode_cursor(counted.seq, walk))
         else:
-            answer = await self._carry_out(scope, wanted, claims_of(request).subject, asked, _seq_of(asked.token, walk))
+            author = Author(scope, claims_of(request).subject, self._parts.now_us(), owner)
+            answer = await self._carry_out(wanted, author, asked, _seq_of(asked.token, walk))
         return Answer(200, _encode(answer))
 
-    async def _carry_out(
-        self, scope: Scope, wanted: Filter, actor: str, asked: ForgetRequest, up_to_seq: int
-    ) -> ForgetAnswer:
+    async def _carry_out(self, wanted: Filter, author: Author, asked: ForgetRequest, up_to_seq: int) -> ForgetAnswer:
         """Delete what was counted and has not changed since; what another writer changes meanwhile stays."""
-        now_us = self._parts.now_us()
-        limit = FORGET_LIMIT + 1
+        scope, now_us, limit = author.scope, author.at_us, FORGET_LIMIT + 1
         chosen = await self._store.chosen(scope, wanted, now_us=now_us, up_to_seq=up_to_seq, limit=limit)
         kind: type[Delete | Purge] = Purge if asked.purge else Delete
         changes: list[Change] = [
-            kind(scope, memory_id, actor, now_us, Condition(versions=frozenset({version})))
+            kind(scope, memory_id, author.actor, now_us, Condition(versions=frozenset({version})), author.owner)
             for memory_id, version in chosen[:FORGET_LIMIT]
         ]
         forgotten = 0

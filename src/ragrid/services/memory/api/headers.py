@@ -7,20 +7,16 @@ from starlette.requests import Request
 from ragrid.services.memory.changes import ANY, Condition
 from ragrid.web.problem import Problem
 
-DEFAULT_NAMESPACE = "default"
-
 _NAMESPACE = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _ETAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
-def namespace_of(request: Request) -> str:
-    """Return the namespace that the request names, `default` when none. Raises a 400 Problem when it cannot be one."""
+def namespace_of(request: Request) -> str | None:
+    """Return the namespace that the request names, or None. Raises a 400 Problem when it cannot be one."""
     name = _single(request, b"memory-namespace")
-    if name is None:
-        return DEFAULT_NAMESPACE
-    return valid_namespace(name, "header Memory-Namespace")
+    return None if name is None else valid_namespace(name, "header Memory-Namespace")
 
 
 def valid_namespace(name: str, where: str) -> str:

@@ -9,6 +9,7 @@ import msgspec
 from starlette.requests import Request
 
 from ragrid.services.memory.api.answers import Answer
+from ragrid.services.memory.api.confinement import check_purge, held_to
 from ragrid.services.memory.api.headers import (
     condition_of,
     etag,
@@ -29,6 +30,7 @@ from ragrid.services.memory.api.operation import (
     Operation,
     Parameter,
     Success,
+    owner_of,
     scope_of,
 )
 from ragrid.services.memory.api.parameters import (
@@ -37,6 +39,7 @@ from ragrid.services.memory.api.parameters import (
     IF_MATCH,
     IF_NONE_MATCH,
     LIMIT,
+    LIST_LIMIT,
     MEMORY_ID,
     NAMESPACE,
     filter_of,
@@ -60,6 +63,7 @@ from ragrid.services.memory.cursor import encode_cursor
 from ragrid.services.memory.errors import InvalidMemoryError, NotFoundError
 from ragrid.services.memory.filters.parse import FilterNode
 from ragrid.services.memory.model import BODY_BYTES, DATA_DEPTH, Memory, MemoryInput, Reference, Tag, Type, moment
+from ragrid.services.memory.ownership import is_owned
 from ragrid.services.memory.protocol.memories import Event, Written
 from ragrid.services.memory.validate import is_deep, parse_input, parse_object, unknown_members
 from ragrid.web.auth import claims_of, require
@@ -149,7 +153,7 @@ class MemoriesApi:
                 parameters=(MEMORY_ID, NAMESPACE, IF_MATCH, IF_NONE_MATCH),
                 body=Body(schema=MemoryInput),
                 successes=made,
-                problems=(*_CHANGE, *BODY_PROBLEMS, "invalid-memory"),
+                problems=(*_CHANGE, *BODY_PROBLEMS, "invalid-memory", "memory-not-found"),
             ),
             Operation(
                 method="PATCH",
@@ -247,6 +251,7 @@ class MemoriesApi:
             given,
             idempotency,
             on_duplicate=on_duplicate,
+            owner=owner_of(request),
         )
         return self._written(await self._store.change(change))
 
@@ -259,7 +264,7 @@ class MemoriesApi:
         now_us = self._parts.now_us()
         given = parse_input(body, now_us=now_us)
         written = await self._store.change(
-            Replace(scope, memory_id, claims_of(request).subject, now_us, given, condition)
+            Replace(scope, memory_id, claims_of(request).subject, now_us, given, condition, owner_of(request))
         )
         return self._written(written)
 
@@ -274,7 +279,8 @@ class MemoriesApi:
             faults.append(("", f"nested more than {DATA_DEPTH + 1} levels deep"))
         if faults:
             raise InvalidMemoryError(faults)
-        change = Patch(scope, memory_id, claims_of(request).subject, self._parts.now_us(), patch, condition)
+        actor, now_us = claims_of(request).subject, self._parts.now_us()
+        change = Patch(scope, memory_id, actor, now_us, patch, condition, owner_of(request))
         return self._written(await self._store.change(change))
 
     async def _delete(self, request: Request) -> Answer:
@@ -284,8 +290,10 @@ class MemoriesApi:
         kind: type[Delete | Purge] = Delete
         if is_purge(request):
             require(request, "memory:admin")
+            check_purge(claims_of(request))
             kind = Purge
-        await self._store.change(kind(scope, memory_id, claims_of(request).subject, self._parts.now_us(), condition))
+        actor, now_us = claims_of(request).subject, self._parts.now_us()
+        await self._store.change(kind(scope, memory_id, actor, now_us, condition, owner_of(request)))
         return Answer(204)
 
     async def _read(self, request: Request) -> Answer:
@@ -297,9 +305,11 @@ class MemoriesApi:
                 return await self._read_with_status(request, scope, memory_id)
             version, as_of_us = past_of(request)
             found = await self._store.read_past(scope, memory_id, now_us=now_us, version=version, as_of_us=as_of_us)
+            if not await self._is_own(scope, memory_id, owner_of(request)):
+                found = None
         else:
             found = await self._store.read(scope, memory_id, now_us=now_us)
-        if found is None:
+        if found is None or not is_owned(found.doc, owner_of(request)):
             raise _not_found(memory_id, scope)
         headers = {"etag": etag(found.version)}
         if is_unmodified(request, found.version):
@@ -309,14 +319,14 @@ class MemoriesApi:
     async def _read_with_status(self, request: Request, scope: Scope, memory_id: str) -> Answer:
         wants_status(parameters_of(request, ("include",)))
         found = await self._store.read(scope, memory_id, now_us=self._parts.now_us())
-        if found is None:
+        if found is None or not is_owned(found.doc, owner_of(request)):
             raise _not_found(memory_id, scope)
         (doc,) = await with_status(self._store, scope, [found.doc])
         return Answer(200, doc, headers={"cache-control": "no-store"})
 
     async def _list(self, request: Request) -> Answer:
         scope = scope_of(request)
-        wanted = filter_of(request)
+        wanted = held_to(filter_of(request), owner_of(request))
         walk = ("list", *msgspec.structs.astuple(scope), *msgspec.structs.astuple(wanted))
         limit, before = paging_of(request, walk)
         page = await self._store.page(scope, wanted, now_us=self._parts.now_us(), limit=limit, before=before)
@@ -332,10 +342,26 @@ class MemoriesApi:
         limit, before = history_paging_of(request, walk)
         now_us = self._parts.now_us()
         events = await self._store.history(scope, memory_id, now_us=now_us, limit=limit + 1, before=before)
-        if events is None:
+        owner = owner_of(request)
+        if events is None or not await self._is_own(scope, memory_id, owner):
             raise _not_found(memory_id, scope)
+        events = tuple(one if one.doc is None or is_owned(one.doc, owner) else _hidden(one) for one in events)
         cursor = encode_cursor(events[limit - 1].seq, walk) if len(events) > limit else None
         return Answer(200, _encode({"events": [_shown(event) for event in events[:limit]], "next_cursor": cursor}))
+
+    async def _is_own(self, scope: Scope, memory_id: str, owner: str | None) -> bool:
+        """Tell whether the newest contents of a memory, deleted or not, are the owner's; None owns everything."""
+        if owner is None:
+            return True
+        before: int | None = None
+        while True:
+            events = await self._store.history(
+                scope, memory_id, now_us=self._parts.now_us(), limit=LIST_LIMIT, before=before
+            )
+            newest = next((one.doc for one in events or () if one.doc is not None), None)
+            if newest is not None or not events:
+                return newest is not None and is_owned(newest, owner)
+            before = events[-1].seq
 
     def _written(self, written: Written) -> Answer:
         headers = {"etag": etag(written.version)}
@@ -350,9 +376,17 @@ def _not_found(memory_id: str, scope: Scope) -> NotFoundError:
     return NotFoundError(f"no memory {memory_id!r} in namespace {scope.namespace!r}")
 
 
+def _hidden(event: Event) -> Event:
+    """Return a version that was another user's: that it was, and not what it said."""
+    return msgspec.structs.replace(event, doc=None, actor="")
+
+
 def _fingerprint(request: Request, scope: Scope, body: bytes) -> bytes:
     query: bytes = request.scope["query_string"]
     what = scope.namespace.encode() + b"\0" + body + (b"\0" + query if query else b"")
+    owner = owner_of(request)
+    if owner is not None:
+        what += b"\0\0" + owner.encode()
     return blake2b(what, digest_size=16).digest()
 
 

@@ -5,7 +5,9 @@ from datetime import datetime
 import msgspec
 from starlette.requests import Request
 
+from ragrid.identity.confinement import is_within
 from ragrid.services.memory.api.answers import Answer
+from ragrid.services.memory.api.confinement import namespace_within
 from ragrid.services.memory.api.headers import condition_of, etag, require_media_type, valid_namespace
 from ragrid.services.memory.api.operation import (
     BODY_PROBLEMS,
@@ -39,7 +41,7 @@ _NAME = Parameter(
     name="name", place="path", schema=NamespaceName, summary="The name of the namespace.", is_required=True
 )
 _ONE = ("invalid-namespace",)
-_CHANGE = (*_ONE, *WRITE_PROBLEMS, "invalid-precondition", "version-conflict")
+_CHANGE = (*_ONE, *WRITE_PROBLEMS, "invalid-precondition", "version-conflict", "namespace-not-found")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -149,18 +151,20 @@ class NamespacesApi:
                 handler=self._delete,
                 parameters=(_NAME, IF_MATCH, IF_NONE_MATCH),
                 successes=(Success(status=204, summary="Erased."),),
-                problems=(*_CHANGE, "namespace-not-found"),
+                problems=_CHANGE,
             ),
         )
 
     async def _list(self, request: Request) -> Answer:
-        tenant = claims_of(request).tenant
+        claims = claims_of(request)
+        tenant = claims.tenant
         parameters_of(request, ("limit", "cursor"))
         walk = ("namespaces", tenant)
         limit, before = paging_of(request, walk)
         found = await self._store.namespaces(tenant, limit=limit + 1, before=before)
         cursor = encode_cursor(found[limit - 1].position, walk) if len(found) > limit else None
-        return Answer(200, _encode(NamespacesPage(tuple(_shown(one) for one in found[:limit]), cursor)))
+        seen = [one for one in found[:limit] if is_within(one.name, claims.memory_namespaces)]
+        return Answer(200, _encode(NamespacesPage(tuple(_shown(one) for one in seen), cursor)))
 
     async def _read(self, request: Request) -> Answer:
         scope = _scope(request)
@@ -188,7 +192,10 @@ class NamespacesApi:
 
 
 def _scope(request: Request) -> Scope:
-    return Scope(claims_of(request).tenant, valid_namespace(request.path_params["name"], "namespace name"))
+    claims = claims_of(request)
+    return Scope(
+        claims.tenant, namespace_within(claims, valid_namespace(request.path_params["name"], "namespace name"))
+    )
 
 
 def _answer(status: int, namespace: Namespace) -> Answer:

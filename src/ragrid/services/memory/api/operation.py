@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from ragrid.errors import RagridError
 from ragrid.services.memory.api.answers import is_refusal, problem_of
+from ragrid.services.memory.api.confinement import check_confinement, namespace_within
 from ragrid.services.memory.api.headers import namespace_of
 from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.model import BODY_BYTES
@@ -23,9 +24,16 @@ MERGE_PATCH_TYPE = "application/merge-patch+json"
 Handler = Callable[[Request], Awaitable[ASGIApp]]
 
 #: Refusals that any operation may give; those of one operation are in its `problems`.
-COMMON_PROBLEMS = ("unauthorized", "invalid-token", "insufficient-scope", "store-unavailable", "stopping")
+COMMON_PROBLEMS = (
+    "unauthorized",
+    "invalid-token",
+    "insufficient-scope",
+    "token-confined",
+    "store-unavailable",
+    "stopping",
+)
 #: Refusals of operations that name a namespace, that write, that read a body, have parameters, and walk through a list.
-NAMESPACE_PROBLEMS = ("invalid-namespace", "repeated-header")
+NAMESPACE_PROBLEMS = ("invalid-namespace", "repeated-header", "namespace-not-found")
 WRITE_PROBLEMS = ("overloaded", "store-full")
 BODY_PROBLEMS = ("invalid-json", "body-too-large", "unsupported-media-type")
 QUERY_PROBLEMS = ("unknown-parameter", "repeated-parameter", "invalid-parameter")
@@ -95,12 +103,20 @@ def routes_of(operations: Sequence[Operation], base: str) -> list[Route]:
 
 def scope_of(request: Request) -> Scope:
     """Return the walls around what the caller may touch: the tenant of the token, and the namespace named."""
-    return Scope(claims_of(request).tenant, namespace_of(request))
+    claims = claims_of(request)
+    return Scope(claims.tenant, namespace_within(claims, namespace_of(request)))
+
+
+def owner_of(request: Request) -> str | None:
+    """Return the user whose memories alone the caller may touch, None for a caller who is not held to any."""
+    return claims_of(request).memory_user
 
 
 async def perform(operation: Operation, request: Request) -> ASGIApp:
     """Carry out an operation for the caller of `request` and return its answer. Raises a Problem for each refusal."""
-    require(request, operation.permission)
+    claims = require(request, operation.permission)
+    if claims.is_confined:
+        check_confinement(operation.id, claims)
     try:
         return await operation.handler(request)
     except RagridError as error:

@@ -26,6 +26,7 @@ _RAISED: Mapping[str, int] = {
     "repeated-header": 400,
     "repeated-parameter": 400,
     "stopping": 503,
+    "token-confined": 403,
     "unauthorized": 401,
     "unknown-parameter": 400,
     "unsupported-media-type": 415,

@@ -13,6 +13,7 @@ from ragrid.services.memory.api.operation import (
     Body,
     Operation,
     Success,
+    owner_of,
     scope_of,
 )
 from ragrid.services.memory.api.parameters import IF_MATCH, IF_NONE_MATCH, MEMORY_ID, NAMESPACE, memory_id_of
@@ -72,6 +73,6 @@ class RestoreApi:
         condition = condition_of(request)
         wanted = decode_json(await read_body(request, BODY_BYTES), RestoreRequest)
         actor, now_us = claims_of(request).subject, self._parts.now_us()
-        change = Restore(scope, memory_id, actor, now_us, wanted.version, condition)
+        change = Restore(scope, memory_id, actor, now_us, wanted.version, condition, owner_of(request))
         written = await self._parts.store.change(change)
         return Answer(200, written.doc, headers={"etag": etag(written.version)})

@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 from starlette.requests import Request
 
 from ragrid.services.memory.api.answers import Answer
+from ragrid.services.memory.api.confinement import held_to
 from ragrid.services.memory.api.headers import require_media_type
 from ragrid.services.memory.api.included import Included, with_status
 from ragrid.services.memory.api.operation import (
@@ -17,6 +18,7 @@ from ragrid.services.memory.api.operation import (
     Body,
     Operation,
     Success,
+    owner_of,
     scope_of,
 )
 from ragrid.services.memory.api.parameters import NAMESPACE, SearchFilter, filter_from
@@ -103,7 +105,7 @@ class SearchApi:
         scope = scope_of(request)
         require_media_type(request, JSON_TYPE)
         wanted = decode_json(await read_body(request, BODY_BYTES), SearchRequest)
-        question = _question(wanted)
+        question = _question(wanted, owner_of(request))
         started_s = time.perf_counter()
         found = await self._parts.recall.find(scope, question, now_us=self._parts.now_us())
         took_ms = round((time.perf_counter() - started_s) * 1000, 3)
@@ -120,7 +122,7 @@ class SearchApi:
         return Answer(200, _encode(body))
 
 
-def _question(wanted: SearchRequest) -> Question:
+def _question(wanted: SearchRequest, owner: str | None) -> Question:
     if wanted.vector is None and not words_of(wanted.query):
         errors = [{"pointer": "/query", "detail": "wanted at least one letter or digit"}]
         raise Problem(422, "invalid-body", "/query: holds no word to look for", errors=errors)
@@ -129,7 +131,7 @@ def _question(wanted: SearchRequest) -> Question:
         text=wanted.query,
         mode=wanted.mode,
         vector=None if given is None else QueryVector(given.model, given.direction),
-        wanted=filter_from(wanted.filter, "/filter"),
+        wanted=held_to(filter_from(wanted.filter, "/filter"), owner),
         limit=wanted.k,
         ranking=Ranking(
             half_life_s=wanted.recency_half_life,
