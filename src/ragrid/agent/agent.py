@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 
+from ragrid.agent.certificates import watch_certificates
 from ragrid.agent.checks import CompletionProbe, Probe, http_probe, tcp_probe
 from ragrid.agent.chroma import ChromaProbe
 from ragrid.agent.metrics import AgentMetrics
@@ -68,6 +69,8 @@ class Agent:
             tasks.append(group.create_task(self._save_status_forever()))
             if self.settings.log_directory:
                 tasks.append(group.create_task(_trim_logs_forever(self.settings.log_directory)))
+            if self.settings.certificates:
+                tasks.append(group.create_task(watch_certificates(self.settings.certificates, self.metrics)))
             if self.settings.supervisor_socket and self.settings.supervisor_command:
                 vigil = keep_supervised(
                     self.settings.supervisor_socket,

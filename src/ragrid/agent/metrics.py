@@ -51,6 +51,12 @@ class AgentMetrics:
         self._supervisor_starts = Counter(
             "ragrid_supervisor_starts_total", "Times the supervisor was found dead and started.", registry=registry
         )
+        self._certificate_ends = Gauge(
+            "ragrid_certificate_ends_timestamp_seconds",
+            "When a certificate of this host ends, seconds since 1970.",
+            ["certificate"],
+            registry=registry,
+        )
 
     def expect(self, part: str, instance: str) -> None:
         """Show an instance from the start, as not up."""
@@ -94,6 +100,10 @@ class AgentMetrics:
     def gave_up(self, part: str, instance: str, *, given_up: bool) -> None:
         """Show whether restarting was given up."""
         self._given_up.labels(part, instance).set(given_up)
+
+    def certificate_ends(self, certificate: str, at_s: float) -> None:
+        """Show when a certificate ends."""
+        self._certificate_ends.labels(certificate).set(at_s)
 
     def supervisor_started(self) -> None:
         """Count one start of the supervisor."""

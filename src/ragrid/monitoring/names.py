@@ -47,6 +47,8 @@ PROCESS_MEMORY = "process_resident_memory_bytes"
 INSTANCE_UP = "ragrid_instance_up"
 REGISTRY_UP = "ragrid_registry_up"
 PART_GIVEN_UP = "ragrid_part_given_up"
+#: Label: certificate.
+CERTIFICATE_ENDS = "ragrid_certificate_ends_timestamp_seconds"
 
 #: Exported by the process that keeps PostgreSQL. Labels: connections have `database`.
 DATABASE_UP = "postgresql_up"
@@ -98,7 +100,14 @@ MEMORY = (
     MEMORY_FEED_WAITING,
 )
 PROCESS = (PROCESS_MEMORY,)
-AGENT = (INSTANCE_UP, REGISTRY_UP, PART_GIVEN_UP, "ragrid_instance_registered", "ragrid_check_failures_total")
+AGENT = (
+    INSTANCE_UP,
+    REGISTRY_UP,
+    PART_GIVEN_UP,
+    CERTIFICATE_ENDS,
+    "ragrid_instance_registered",
+    "ragrid_check_failures_total",
+)
 
 DATABASE = (DATABASE_UP, DATABASE_CONNECTIONS, DATABASE_MAX_CONNECTIONS, DATABASE_OLDEST_TRANSACTION)
 

@@ -36,6 +36,7 @@ def _part_groups(settings: RuleSettings, expected: Mapping[str, int]) -> list[di
         _state_too_old(settings.thresholds),
         _revocations_too_old(settings.thresholds),
         _configuration_refused(),
+        _certificate_ends(settings.thresholds),
     )
     if DATABASE_PART in expected:
         alerts = (*alerts, *database_alerts())
@@ -151,6 +152,17 @@ def _revocations_too_old(limits: Thresholds) -> Alert:
         hold="1m",
         summary="{{ $labels.part }} at {{ $labels.instance }} knows revocations of {{ $value | humanizeDuration }} ago",
         description="A token that is revoked now stays good there. The token service, or the controller, is away.",
+    )
+
+
+def _certificate_ends(limits: Thresholds) -> Alert:
+    return Alert(
+        name="CertificateEnds",
+        expression=f"{names.CERTIFICATE_ENDS} - time() < {number(limits.certificate_s)}",
+        severity="ticket",
+        hold="1m",
+        summary="{{ $labels.certificate }}.crt on {{ $labels.instance }} ends in {{ $value | humanizeDuration }}",
+        description="`ragrid up` renews the certificate, or takes up the one of your own that you have renewed.",
     )
 
 

@@ -21,6 +21,8 @@ class Thresholds:
     error_ratio: float = 0.01
     #: How old the gateway's knowledge of its backends may be.
     state_age_s: float = 60.0
+    #: `ragrid up` renews in the last 30 days; who has not run it by then is reminded.
+    certificate_s: float = 20 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

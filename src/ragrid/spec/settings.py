@@ -249,7 +249,7 @@ class WatchedInstance(_Settings, frozen=True, kw_only=True):
 
 
 class AgentSettings(_Settings, frozen=True, kw_only=True):
-    """The agent of one host."""
+    """The agent of one host. It tells when the `certificates` (PEM) end."""
 
     host_name: str
     registry: RegistryAddress
@@ -258,6 +258,7 @@ class AgentSettings(_Settings, frozen=True, kw_only=True):
     instances: tuple[WatchedInstance, ...]
     status_file: Path
     log_directory: Path | None = None
+    certificates: tuple[Path, ...] = ()
     supervisor_command: tuple[str, ...] = ()
     supervisor_socket: Path | None = None
 

@@ -72,6 +72,11 @@ def still_serves(certificate: bytes, names: Sequence[str], *, now_s: float) -> b
     return left > RENEW_BEFORE and list(covered) == [_general_name(name) for name in names]
 
 
+def ends_s(certificate: bytes) -> float:
+    """Return when the first certificate of a PEM file ends, seconds since 1970. Raises ValueError when it is none."""
+    return x509.load_pem_x509_certificates(certificate)[0].not_valid_after_utc.timestamp()
+
+
 def check_pair(pair: KeyPair, *, name: str, now_s: float) -> None:
     """Check that a server may show `pair` under `name` now.
 

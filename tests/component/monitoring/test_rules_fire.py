@@ -15,6 +15,9 @@ OK, FAILED = (
 )
 
 
+CERTIFICATE = 'ragrid_certificate_ends_timestamp_seconds{certificate="gateway",instance="i"}'
+
+
 @dataclass(frozen=True)
 class Case:
     """Series as promtool writes them, and the alerts that must be firing at `at` (all others must not)."""
@@ -106,6 +109,9 @@ CASES = (
     case("no registry", gauge("ragrid_registry_up", 0), "RegistryUnreachable"),
     case("configuration taken", gauge("gateway_config_last_reload_successful", 1)),
     case("configuration refused", gauge("gateway_config_last_reload_successful", 0), "GatewayConfigurationRefused"),
+    case("a certificate of twenty days", gauge(CERTIFICATE, 1.73e6)),
+    case("a certificate that ends", gauge(CERTIFICATE, 1.729e6), "CertificateEnds"),
+    case("a certificate that is over", gauge(CERTIFICATE, 0), "CertificateEnds"),
     case("state just fresh", gauge("gateway_state_age_seconds", 60)),
     case("no state since the start", gauge("gateway_state_age_seconds", -1), "GatewayStateTooOld"),
     case("state too old", gauge("gateway_state_age_seconds", 61), "GatewayStateTooOld"),

@@ -1,18 +1,32 @@
 """When a PostgreSQL runs, and how its services reach it."""
 
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from ragrid.agent.certificates import ends_of
+from ragrid.agent.metrics import AgentMetrics
 from ragrid.drivers.local.assemble import parts_of
 from ragrid.drivers.local.layout import Layout
 from ragrid.drivers.local.parts_database import database_address
-from ragrid.drivers.local.prepare import secret_references
+from ragrid.drivers.local.prepare import prepare, secret_references
 from ragrid.drivers.local.programs import needed_programs
 from ragrid.drivers.local.site import Programs, Site
+from ragrid.monitoring.names import CERTIFICATE_ENDS
 from ragrid.spec.load import load_grid_text
-from ragrid.spec.settings import ControllerSettings, DatabaseSettings, MemorySettings, S, TokensSettings, load_settings
+from ragrid.spec.settings import (
+    AgentSettings,
+    ControllerSettings,
+    DatabaseSettings,
+    MemorySettings,
+    S,
+    TokensSettings,
+    load_settings,
+)
+from ragrid.system.certificates import LEAF_LIFETIME
+from ragrid.system.clock import ManualClock
 
 PROGRAM = Path("/opt/program")
 PROGRAMS = Programs(
@@ -99,6 +113,20 @@ def test_the_address_has_tls_and_survives_any_password() -> None:
         "auth: {store: postgresql}\nservices: {memory: {}}\n", hosts="grid: lab\nhosts: {sark: {lan: 'fd00::1'}}\n"
     )
     assert "@[fd00::1]:5432/" in database_address(six, "tokens", "p")
+
+
+@pytest.mark.parametrize("keys", [SQLITE, BOTH, f"gateway: {{mutual_tls: true}}\n{SQLITE}"])
+def test_every_certificate_that_is_made_is_watched(tmp_path: Path, keys: str) -> None:
+    here = replace(site(keys), layout=Layout(tmp_path))
+    prepare(here, ManualClock(), say=lambda _: None)
+    watched = settings_of(here, "agent", AgentSettings, tmp_path).certificates
+    assert sorted(watched) == sorted((tmp_path / "secrets").glob("*.crt"))
+    metrics = AgentMetrics()
+    for name, at_s in ends_of((*watched, tmp_path / "none.crt")):
+        metrics.certificate_ends(name, at_s)
+    found = metrics.registry.get_sample_value(CERTIFICATE_ENDS, {"certificate": "gateway"})
+    assert found == pytest.approx(ManualClock().now_s() + LEAF_LIFETIME.total_seconds(), abs=1)
+    assert metrics.registry.get_sample_value(CERTIFICATE_ENDS, {"certificate": "none"}) is None
 
 
 def test_the_controller_of_each_host_knows_every_token_service_and_asks_its_own_first(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def asked_for(expression: str) -> set[str]:
     """The metric names in an expression."""
     bare = re.sub(r'"[^"]*"|\{[^}]*\}|\[[^]]*\]|\b(by|on) \([^)]*\)', " ", expression)
     words = set(re.findall(r"[a-zA-Z_:][\w:]*", bare))
-    return words - {"sum", "rate", "increase", "count", "avg", "max", "vector", "or", "and", "by", "on"}
+    return words - {"sum", "rate", "increase", "count", "avg", "max", "vector", "or", "and", "by", "on", "time"}
 
 
 def test_rules_ask_only_for_metrics_on_the_list() -> None:

@@ -42,6 +42,7 @@ def agent_part(site: Site, supervisor_command: tuple[str, ...]) -> Part:
         instances=tuple(watched_instances(site)),
         status_file=site.layout.run / "agent-status.json",
         log_directory=site.layout.log,
+        certificates=tuple(site.secrets.certificate(name) for name in site.certificates),
         supervisor_command=supervisor_command,
         supervisor_socket=site.layout.supervisor_socket,
     )

@@ -7,7 +7,14 @@ from ragrid.drivers.local.layout import open_layout
 from ragrid.drivers.local.parts_control import consul_acl
 from ragrid.drivers.local.parts_database import POSTGRESQL, database_address, services_with_accounts
 from ragrid.drivers.local.parts_relay import KEY_FILE, key_directive
-from ragrid.drivers.local.site import CLIENT_CERTIFICATE, SEEDED_CLIENTS, SERVICE_CERTIFICATE, SERVICE_NAME, Site
+from ragrid.drivers.local.site import (
+    CLIENT_CERTIFICATE,
+    DATABASE_CERTIFICATE,
+    SEEDED_CLIENTS,
+    SERVICE_CERTIFICATE,
+    SERVICE_NAME,
+    Site,
+)
 from ragrid.errors import StateError
 from ragrid.inference.model_files import ensure_model, is_model_directory
 from ragrid.spec.secrets import resolve_secret
@@ -109,7 +116,8 @@ def _ensure_certificates(site: Site, clock: Clock) -> None:
         site.secrets.ensure_leaf(authority, "gateway", names, now_s=now_s)
     site.secrets.ensure_leaf(authority, "etcd", list(dict.fromkeys([site.address, site.host])), now_s=now_s)
     if site.grid.runs_database:
-        site.secrets.ensure_leaf(authority, POSTGRESQL, list(dict.fromkeys([site.address, site.host])), now_s=now_s)
+        names_of_database = list(dict.fromkeys([site.address, site.host]))
+        site.secrets.ensure_leaf(authority, DATABASE_CERTIFICATE, names_of_database, now_s=now_s)
     site.secrets.ensure_leaf(authority, "registry-client", ["registry-client"], now_s=now_s)
     if site.grid.gateway.mutual_tls:
         names = list(dict.fromkeys([SERVICE_NAME, site.address, site.host]))

@@ -43,6 +43,7 @@ SERVICE_NAME = "service.ragrid.internal"
 #: Names in the secret store: what our own services show, and what who may speak to them shows.
 SERVICE_CERTIFICATE = "service"
 CLIENT_CERTIFICATE = "service-client"
+DATABASE_CERTIFICATE = "postgresql"
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,13 @@ class Site:
         if self.grid.gateway.tls.mode == "internal-ca":
             return self.secrets.authority_certificate
         return self.secrets.directory / "gateway-authority.crt"
+
+    @property
+    def certificates(self) -> tuple[str, ...]:
+        """The names, in the secret store, of the certificates that this host works with, the authority's among them."""
+        database = (DATABASE_CERTIFICATE,) if self.grid.runs_database else ()
+        mutual = (SERVICE_CERTIFICATE, CLIENT_CERTIFICATE) if self.grid.gateway.mutual_tls else ()
+        return ("ca", self.gateway_certificate, "etcd", "registry-client", *database, *mutual)
 
     @property
     def address(self) -> str:
