@@ -79,6 +79,8 @@ def test_with_every_control_part_dead_requests_go_on_also_after_a_restart_of_ngi
             eventually(lambda: not nginx & own_grid.pids("gateway") and bool(own_grid.pids("gateway")), "a new nginx")
             eventually(lambda: listens(client), "nginx answers")
             answers(client, place)
+            [gateway] = [part for part in own_grid.status()["parts"] if part["name"] == "gateway"]
+            assert ":admin permission are refused" in gateway["detail"], "and the status says why"
         finally:
             own_grid.ok("up")
     eventually(lambda: healthy(own_grid), "healthy after")

@@ -59,7 +59,8 @@ def examine(site: Site, driver: LocalDriver) -> GridStatus:
     prober = Prober(site.gateway_authority, tls=site.client_tls)
     try:
         with ThreadPoolExecutor(max_workers=len(driver.parts)) as pool:
-            healths = dict(zip((part.name for part in driver.parts), pool.map(prober.ask, driver.parts), strict=True))
+            asked = pool.map(lambda part: _ask(prober, part), driver.parts)
+            healths = {part.name: health for part, health in zip(driver.parts, asked, strict=True)}
     finally:
         prober.close()
     states = states_by_name(driver.control)
@@ -76,6 +77,12 @@ def examine(site: Site, driver: LocalDriver) -> GridStatus:
         embedder=_embedder(site, healths),
         generator=_generator(site, healths),
     )
+
+
+def _ask(prober: Prober, part: Part) -> Health:
+    """Return the health of one part; the gateway's door may be open while it knows no instance, or too little."""
+    health = prober.ask(part)
+    return prober.edge(part) if part.name == "gateway" and health.is_ready else health
 
 
 def _status(

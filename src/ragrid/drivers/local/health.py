@@ -40,6 +40,17 @@ class Prober:
             return Health(True, told=_told(response))
         return Health(False, f"{part.probe.url}: status {response.status_code}: {response.text[:200].strip()}")
 
+    def edge(self, gateway: Part) -> Health:
+        """Return what the gateway says of its state, on its private port; `ask` only shows that its door is open."""
+        try:
+            response = self._client.get(f"http://{gateway.scrape.host}:{gateway.scrape.port}/readyz")
+        except httpx.HTTPError as error:
+            return Health(False, f"its private port does not answer: {error}")
+        told = _told(response)
+        if response.status_code == httpx.codes.OK:
+            return Health(True, _what_is_closed(told), told)
+        return Health(False, f"not ready: {told.get('status', response.status_code)}", told)
+
     def routed(self, gateway: Part) -> frozenset[str]:
         """Return the services that the gateway sends requests to; none while it does not answer."""
         try:
@@ -51,6 +62,15 @@ class Prober:
     def close(self) -> None:
         """Let connections go."""
         self._client.close()
+
+
+def _what_is_closed(told: Mapping[str, Any]) -> str:
+    if not told.get("admin_closed"):
+        return ""
+    return (
+        "requests that need an :admin permission are refused, for the controller has said nothing for longer than"
+        " `gateway.admin_closes_after`, or since nginx started; look at the controller"
+    )
 
 
 def _trust(authority: Path, tls: ClientTls | None) -> ssl.SSLContext | bool:
