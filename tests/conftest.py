@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from support.postgresql import postgresql_cluster, postgresql_database
+from support.postgresql import pgvector_cluster, postgresql_cluster, postgresql_database
 
 # One cluster for the whole session, whoever asks for it: only what this file knows is shared by all folders.
-__all__ = ["free_port", "postgresql_cluster", "postgresql_database"]
+__all__ = ["free_port", "pgvector_cluster", "postgresql_cluster", "postgresql_database"]
 
 
 @pytest.fixture

@@ -44,6 +44,28 @@ def memory_database(postgresql_cluster: Cluster, memory_database_of_session: str
     postgresql_cluster.sql(_EMPTY, memory_database_of_session)
 
 
+@pytest.fixture(scope="session")
+def pgvector_database_of_session(pgvector_cluster: Cluster) -> str:
+    """The name of the database with pgvector that tests use one after the other."""
+    return pgvector_database_made(pgvector_cluster)
+
+
+@pytest.fixture
+def pgvector_database(pgvector_cluster: Cluster, pgvector_database_of_session: str) -> Iterator[str]:
+    """The address (DSN) of a database with pgvector for memory stores, without any memory in it."""
+    yield pgvector_cluster.dsn(pgvector_database_of_session, user=ROLE)
+    pgvector_cluster.sql(_EMPTY, pgvector_database_of_session)
+
+
+def pgvector_database_made(cluster: Cluster) -> str:
+    """Make a database with pgvector, as its superuser would for an ordinary role; return its name."""
+    if ROLE not in cluster.sql("SELECT rolname FROM pg_roles").split():
+        cluster.sql(f"CREATE ROLE {ROLE} LOGIN")
+    name = _made(cluster, ROLE)
+    cluster.sql("CREATE EXTENSION vector", name)
+    return name
+
+
 @pytest.fixture
 def memory_database_new(postgresql_cluster: Cluster, memory_role: str) -> Iterator[str]:
     """The address (DSN) of a database that no store has seen."""

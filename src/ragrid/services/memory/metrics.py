@@ -36,4 +36,11 @@ QUERY_EMBED_SECONDS = Histogram(
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
 VECTOR_CACHE_BYTES = Gauge("memory_vector_cache_bytes", "Memory that holds the vectors of namespaces searched last.")
+VECTOR_INDEX = Gauge("memory_vector_index", "1 while PostgreSQL keeps an index of vectors, 0 while all are compared.")
+VECTOR_INDEX_ADDED = Counter("memory_vector_index_added_total", "Vectors that were put into PostgreSQL's index.")
+NEAREST_SEARCHES = Counter(
+    "memory_nearest_searches_total",
+    "Searches by meaning beside an index of vectors: answered by it, from the few that a filter left, or from all.",
+    ["way"],
+)
 FEED_WAITING = Gauge("memory_feed_waiting", "Clients that wait for changes: long polls and streams.")

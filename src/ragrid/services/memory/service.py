@@ -95,7 +95,9 @@ def build_memory_application(
         await store.probe()
         if meaning is not None:
             meaning.worker.check()
-        return {"store": "ok", "memories": (await store.stats()).rows}
+        stats = await store.stats()
+        ways = {} if stats.nearest is None else {"nearest": stats.nearest}
+        return {"store": "ok", "memories": stats.rows, **ways}
 
     routes = [*api.routes(), tools.route()]
     return build_application(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ragrid.services.memory.feed.watch import Watches
+from ragrid.services.memory.postgresql.nearest import FROM_ROWS, NearestIndex
 from ragrid.services.memory.postgresql.pool import Pool
 from ragrid.services.memory.postgresql.reads import GroupedReads
 from ragrid.services.memory.postgresql.wakeups import Wakeups
@@ -18,7 +19,7 @@ EXPORTS = 4
 class Connections:
     """The connections of one process to the database; every facet works over one object of it."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, *, index_from_rows: int = FROM_ROWS) -> None:
         self.pool = Pool(dsn, READERS)
         self.reads = GroupedReads(self.pool)
         self.writing = Pool(dsn, LANES)
@@ -27,6 +28,7 @@ class Connections:
         self.wakeups = Wakeups(dsn, self.pool, watches)
         self.writer = Writer(self.writing, watches, self.wakeups.changed)
         self.wakeups.start()
+        self.nearest = NearestIndex(dsn, from_rows=index_from_rows)
 
     async def rows(self, tenant: str, sql: str, *parameters: object) -> Sequence[Any]:
         """Run one statement that reads, shown the rows of `tenant` alone.

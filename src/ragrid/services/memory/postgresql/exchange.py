@@ -7,9 +7,10 @@ import asyncpg
 from ragrid.services.memory.changes import MemoryCopy, Scope
 from ragrid.services.memory.errors import StoreBusyError
 from ragrid.services.memory.exchange.deciding import Verdict
-from ragrid.services.memory.exchange.lines import Copy, memory_line, session_line
+from ragrid.services.memory.exchange.lines import Copy, memory_line, namespace_lines, session_line
 from ragrid.services.memory.postgresql import exchange_writing as writing
 from ragrid.services.memory.postgresql.connections import EXPORTS, Connections
+from ragrid.services.memory.postgresql.namespaces import NAMESPACE_COLUMNS, namespace_of
 from ragrid.services.memory.postgresql.session_writing import STATE_COLUMNS
 from ragrid.services.memory.postgresql.workspace import Need
 from ragrid.services.memory.postgresql.writer import Job
@@ -20,11 +21,17 @@ from ragrid.services.memory.working_state import StoredState, rendered_state
 _PATIENCE = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
 _AT_ONCE = 64
 
-_NAMESPACES = "SELECT name FROM namespace WHERE tenant = $1 AND ($2::text IS NULL OR name = $2) ORDER BY name"
+_NAMESPACES = f"""
+SELECT {NAMESPACE_COLUMNS} FROM namespace WHERE tenant = $1 AND ($2::text IS NULL OR name = $2) ORDER BY name
+"""  # noqa: S608 - our own words
+#: The model whose vectors callers bring; those of an embedder are made anew.
+_GIVEN = "SELECT number, name FROM embedding_model WHERE state = 'given'"
 # Before the last end that erased contents, nothing is left: those versions have no contents, and deletes are left out.
 _VERSIONS = """
-SELECT e.op, e.id, e.version, e.at_us, e.actor, e.doc
+SELECT e.op, e.id, e.version, e.at_us, e.actor, e.doc, v.vector
 FROM memory_event AS e JOIN memory AS m ON m.tenant = $1 AND m.namespace = $2 AND m.id = e.id
+  LEFT JOIN memory_vector AS v
+    ON v.tenant = $1 AND v.position = m.position AND v.model = $4 AND e.version = m.version AND e.doc IS NOT NULL
 WHERE e.tenant = $1 AND e.namespace = $2 AND NOT m.is_erased AND (m.expires_us IS NULL OR m.expires_us > $3) AND (
   e.doc IS NOT NULL OR (e.op = 'delete' AND NOT EXISTS (
     SELECT FROM memory_event AS later WHERE later.tenant = $1 AND later.namespace = $2 AND later.id = e.id
@@ -87,11 +94,25 @@ class PostgresExchange(Connections):
 async def _lines(
     connection: asyncpg.Connection, tenant: str, namespace: str | None, now_us: int
 ) -> AsyncIterator[bytes]:
-    for (name,) in await connection.fetch(_NAMESPACES, tenant, namespace):
-        scope = Scope(tenant, name)
-        rows = connection.cursor(_VERSIONS, tenant, name, now_us, prefetch=_AT_ONCE)
-        async for op, memory_id, version, at_us, actor, doc in rows:
-            yield memory_line(scope, memory_id, op=op, version=version, at_us=at_us, actor=actor, doc=doc or b"")
+    given = await connection.fetchrow(_GIVEN)
+    for row in await connection.fetch(_NAMESPACES, tenant, namespace):
+        space = namespace_of(row)
+        name, scope = space.name, Scope(tenant, space.name)
+        for line in namespace_lines(space):
+            yield line
+        model = None if given is None else given["number"]
+        rows = connection.cursor(_VERSIONS, tenant, name, now_us, model, prefetch=_AT_ONCE)
+        async for op, memory_id, version, at_us, actor, doc, vector in rows:
+            yield memory_line(
+                scope,
+                memory_id,
+                op=op,
+                version=version,
+                at_us=at_us,
+                actor=actor,
+                doc=doc or b"",
+                vector=None if given is None or vector is None else (given["name"], vector),
+            )
         async for (session_id,) in connection.cursor(_SESSIONS, tenant, name, prefetch=_AT_ONCE):
             key = (tenant, name, session_id, now_us)
             async for (doc,) in connection.cursor(_MESSAGES, *key, prefetch=_AT_ONCE):

@@ -4,8 +4,16 @@ from collections.abc import Sequence
 
 from ragrid.services.memory.changes import MemoryCopy
 from ragrid.services.memory.errors import InvalidBodyError
-from ragrid.services.memory.exchange.deciding import Verdict, decide_memory, is_new_message, is_new_state
-from ragrid.services.memory.exchange.lines import Copy, MessageCopy, StateCopy
+from ragrid.services.memory.exchange.deciding import (
+    Verdict,
+    decide_memory,
+    is_new_message,
+    is_new_settings,
+    is_new_state,
+)
+from ragrid.services.memory.exchange.lines import Copy, MessageCopy, SettingsCopy, StateCopy
+from ragrid.services.memory.namespaces import PutNamespace
+from ragrid.services.memory.postgresql.namespaces import current_namespace, put_namespace
 from ragrid.services.memory.postgresql.session_writing import add_messages, session_of, set_session
 from ragrid.services.memory.postgresql.transaction import Transaction
 from ragrid.services.memory.postgresql.workspace import NotLoadedError
@@ -35,6 +43,11 @@ async def take(
 
 async def _take(transaction: Transaction, copy: Copy, previous: Copy | None, now_us: int) -> bool:
     match copy:
+        case SettingsCopy():
+            is_new = is_new_settings(await current_namespace(transaction, copy.scope), copy)
+            if is_new:
+                await put_namespace(transaction, PutNamespace(copy.scope, copy.actor, copy.at_us, copy.settings))
+            return is_new
         case MemoryCopy():
             return await _take_memory(transaction, copy, previous, now_us)
         case MessageCopy():

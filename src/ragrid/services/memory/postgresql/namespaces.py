@@ -11,10 +11,10 @@ from ragrid.services.memory.postgresql.transaction import Transaction
 from ragrid.services.memory.postgresql.writer import Job
 from ragrid.services.memory.protocol.namespaces import Usage
 
-_COLUMNS = "name, number, settings, rows, size_bytes, version, created_us, updated_us, updated_by"
-_ONE = f"SELECT {_COLUMNS} FROM namespace WHERE tenant = $1 AND name = $2"  # noqa: S608 - our own words
+NAMESPACE_COLUMNS = "name, number, settings, rows, size_bytes, version, created_us, updated_us, updated_by"
+_ONE = f"SELECT {NAMESPACE_COLUMNS} FROM namespace WHERE tenant = $1 AND name = $2"  # noqa: S608 - our own words
 _SEVERAL = f"""
-SELECT {_COLUMNS} FROM namespace WHERE tenant = $1 AND number < $2 ORDER BY number DESC LIMIT $3
+SELECT {NAMESPACE_COLUMNS} FROM namespace WHERE tenant = $1 AND number < $2 ORDER BY number DESC LIMIT $3
 """  # noqa: S608 - our own words
 _USAGE = """
 SELECT count(*), coalesce(sum(rows), 0)::bigint, coalesce(sum(size_bytes), 0)::bigint
@@ -25,7 +25,7 @@ INSERT INTO namespace AS n (tenant, name, created_us, settings, updated_us, upda
 VALUES ($1, $2, $3, $4, $3, $5)
 ON CONFLICT (tenant, name) DO UPDATE SET settings = excluded.settings, version = n.version + 1,
   updated_us = excluded.updated_us, updated_by = excluded.updated_by
-RETURNING {_COLUMNS}
+RETURNING {NAMESPACE_COLUMNS}
 """  # noqa: S608 - our own words
 
 #: A namespace of a million memories takes longer than any other statement.
@@ -59,16 +59,18 @@ class PostgresNamespaces(Connections):
     async def namespace(self, scope: Scope) -> Namespace | None:
         """See Namespaces."""
         rows = await self.rows(scope.tenant, _ONE, scope.tenant, scope.namespace)
-        return _namespace_of(rows[0]) if rows else None
+        return namespace_of(rows[0]) if rows else None
 
     async def namespaces(self, tenant: str, *, limit: int, before: int | None = None) -> tuple[Namespace, ...]:
         """See Namespaces."""
         rows = await self.rows(tenant, _SEVERAL, tenant, before if before is not None else 2**62, limit)
-        return tuple(_namespace_of(row) for row in rows)
+        return tuple(namespace_of(row) for row in rows)
 
     async def put_namespace(self, put: PutNamespace) -> Namespace:
         """See Namespaces."""
-        done: Namespace = await self.writer.submit(put.scope.tenant, Job(lambda transaction: _put(transaction, put)))
+        done: Namespace = await self.writer.submit(
+            put.scope.tenant, Job(lambda transaction: put_namespace(transaction, put))
+        )
         return done
 
     async def delete_namespace(self, scope: Scope, *, condition: Condition = ANY) -> None:
@@ -81,21 +83,22 @@ class PostgresNamespaces(Connections):
         return Usage(*(await self.rows(tenant, _USAGE, tenant))[0])
 
 
-async def _put(transaction: Transaction, put: PutNamespace) -> Namespace:
+async def put_namespace(transaction: Transaction, put: PutNamespace) -> Namespace:
+    """Make a namespace or replace its settings. Raises VersionError before anything of it is written."""
     await transaction.flush()
     key = (put.scope.tenant, put.scope.namespace)
-    check_version(await _current(transaction, put.scope), put.condition)
+    check_version(await current_namespace(transaction, put.scope), put.condition)
     row = await transaction.connection.fetchrow(_PUT, *key, put.at_us, _encode(put.settings), put.actor)
     if row is None:
         raise AssertionError("an upsert returns its row")
-    namespace = _namespace_of(row)
+    namespace = namespace_of(row)
     transaction.workspace.put_room(namespace.name, namespace.room)
     return namespace
 
 
 async def _delete(transaction: Transaction, scope: Scope, condition: Condition) -> None:
     await transaction.flush()
-    current = await _current(transaction, scope)
+    current = await current_namespace(transaction, scope)
     if current is None:
         raise NoNamespaceError(f"no namespace {scope.namespace!r}")
     check_version(current, condition)
@@ -107,11 +110,13 @@ async def _delete(transaction: Transaction, scope: Scope, condition: Condition) 
     transaction.begin_anew(changed=(scope.namespace,))
 
 
-async def _current(transaction: Transaction, scope: Scope) -> Namespace | None:
+async def current_namespace(transaction: Transaction, scope: Scope) -> Namespace | None:
+    """Return a namespace as it stands."""
     row = await transaction.connection.fetchrow(_ONE, scope.tenant, scope.namespace)
-    return None if row is None else _namespace_of(row)
+    return None if row is None else namespace_of(row)
 
 
-def _namespace_of(row: asyncpg.Record) -> Namespace:
+def namespace_of(row: asyncpg.Record) -> Namespace:
+    """Return the namespace in a row of NAMESPACE_COLUMNS."""
     name, number, settings, rows, size_bytes, *life = row
     return Namespace(name, number, Room(_decode_settings(settings or b"{}"), rows, size_bytes), *life)

@@ -116,7 +116,7 @@ def words_statement(
     """Return the statement for memories with any word of `asked`, best first: `(position, score)`, above 0."""
     quoted = [f"'{one}'" for one in asked.lexemes]
     parameters: list[Any] = [scope.tenant, scope.namespace, quoted, asked.rarities, asked.mean]
-    conditions = _conditions(parameters, wanted, now_us, include_superseded=include_superseded)
+    conditions = conditions_of(parameters, wanted, now_us, include_superseded=include_superseded)
     carried = [f"'{lexemes_of(scope).tag(tag)}'" for tag in wanted.tags]
     query = _parameter(parameters, "&".join([*carried, f"({any_of(asked.lexemes)})"]))
     document = "" if wanted.where is None else DOCUMENT
@@ -136,22 +136,29 @@ def vectors_statement(
 ) -> Statement:
     """Return the statement for vectors within a filter, of `stamps` or (None) of all: `(stamp, position)`."""
     parameters: list[Any] = [scope.tenant, scope.namespace, model]
-    conditions = _conditions(parameters, wanted, now_us, include_superseded=include_superseded)
+    conditions = conditions_of(parameters, wanted, now_us, include_superseded=include_superseded)
     if stamps is not None:
         conditions += f" AND v.stamp = ANY ({_parameter(parameters, stamps)}::bigint[])"
-    tables = "memory_vector AS v JOIN memory AS m ON m.tenant = v.tenant AND m.position = v.position"
+    tables, conditions = filter_tables(parameters, scope, wanted, "v", conditions)
+    sql = f"""
+        SELECT v.stamp, v.position
+        FROM memory_vector AS v JOIN memory AS m ON m.tenant = v.tenant AND m.position = v.position{tables}
+        WHERE v.tenant = $1 AND v.namespace = $2 AND v.model = $3 AND {conditions}
+    """  # noqa: S608 - only our own words
+    return sql, tuple(parameters)
+
+
+def filter_tables(parameters: list[Any], scope: Scope, wanted: Filter, beside: str, conditions: str) -> tuple[str, str]:
+    """Return what a filter joins to the rows `m`, which have a position in `beside`, and all conditions."""
+    tables = ""
     if wanted.tags:
         lexemes = lexemes_of(scope)
-        tables += " JOIN memory_words AS w ON w.tenant = v.tenant AND w.position = v.position"
+        tables += f" JOIN memory_words AS w ON w.tenant = {beside}.tenant AND w.position = {beside}.position"
         carried = _parameter(parameters, all_of(lexemes.tag(tag) for tag in wanted.tags))
         conditions += f" AND w.words @@ {carried}::text::tsquery"
     if wanted.where is not None:
         tables += DOCUMENT
-    sql = f"""
-        SELECT v.stamp, v.position FROM {tables}
-        WHERE v.tenant = $1 AND v.namespace = $2 AND v.model = $3 AND {conditions}
-    """  # noqa: S608 - only our own words
-    return sql, tuple(parameters)
+    return tables, conditions
 
 
 def _found(query: str) -> str:
@@ -171,7 +178,7 @@ def _found(query: str) -> str:
 def _matching(scope: Scope, wanted: Filter, now_us: int) -> tuple[str, str, list[Any]]:
     """Return tables, conditions and parameters of what a filter matches; the word index tells who carries a tag."""
     parameters: list[Any] = [scope.tenant, scope.namespace]
-    conditions = _conditions(parameters, wanted, now_us)
+    conditions = conditions_of(parameters, wanted, now_us)
     tables = "memory AS m"
     if wanted.tags:
         lexemes = lexemes_of(scope)
@@ -179,7 +186,8 @@ def _matching(scope: Scope, wanted: Filter, now_us: int) -> tuple[str, str, list
     return tables + (DOCUMENT if wanted.where is not None else ""), conditions, parameters
 
 
-def _conditions(parameters: list[Any], wanted: Filter, now_us: int, *, include_superseded: bool = True) -> str:
+def conditions_of(parameters: list[Any], wanted: Filter, now_us: int, *, include_superseded: bool = True) -> str:
+    """Return what a row `m` has to meet; `$1` and `$2` are tenant and namespace already."""
     conditions = "m.tenant = $1 AND m.namespace = $2 AND NOT m.is_deleted"
     conditions += f" AND (m.expires_us IS NULL OR m.expires_us > {_parameter(parameters, now_us)})"
     if not include_superseded:

@@ -8,8 +8,12 @@ import numpy as np
 
 from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.embedding.matrix import best
-from ragrid.services.memory.metrics import SEARCH_SECONDS
+from ragrid.services.memory.errors import StoreBrokenError
+from ragrid.services.memory.metrics import NEAREST_SEARCHES, SEARCH_SECONDS
 from ragrid.services.memory.postgresql.connections import Connections
+from ragrid.services.memory.postgresql.nearest import GONE
+from ragrid.services.memory.postgresql.nearest_search import nearest
+from ragrid.services.memory.postgresql.nearest_statements import Question
 from ragrid.services.memory.postgresql.queries import PAST_DOCUMENTS, lexemes_in, vectors_statement, words_statement
 from ragrid.services.memory.postgresql.telling_words import COUNTS, Count, telling
 from ragrid.services.memory.postgresql.vector_cache import VectorCache
@@ -62,21 +66,39 @@ class PostgresSearch(Connections):
         pool = limit if mode == "lexical" and ranking.is_plain else pool_size(limit)
         asked = _Asked(scope, query, wanted, ranking, now_us, pool)
         with SEARCH_SECONDS.labels(mode).time():
-            async with (
-                self.pool.reader(scope.tenant) as connection,
-                # All statements see the same moment.
-                connection.transaction(isolation="repeatable_read", readonly=True),
-            ):
-                words = await _by_words(connection, asked) if query else None
-                meanings = None if vector is None else await self._by_meaning(connection, asked, vector)
-                return await _hits(connection, fuse(words, meanings), asked, limit)
+            try:
+                return await self._found(asked, vector, limit)
+            except StoreBrokenError as error:
+                if not (self.nearest.is_used and isinstance(error.__cause__, GONE)):
+                    raise
+                self.nearest.lose(error.__cause__)
+            return await self._found(asked, vector, limit)
+
+    async def _found(self, asked: _Asked, vector: QueryVector | None, limit: int) -> tuple[Hit, ...]:
+        async with (
+            self.pool.reader(asked.scope.tenant) as connection,
+            # All statements see the same moment.
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            words = await _by_words(connection, asked) if asked.query else None
+            meanings = None if vector is None else await self._by_meaning(connection, asked, vector)
+            return await _hits(connection, fuse(words, meanings), asked, limit)
 
     async def _by_meaning(self, connection: asyncpg.Connection, asked: _Asked, vector: QueryVector) -> Ranked:
-        """Return the nearest, exactly: each row that is passed on was seen to hold, in this snapshot."""
+        """Return the nearest: each row that is passed on was seen to hold, in this snapshot."""
         found = await connection.fetchrow(MODEL, vector.model)
         if found is None or found["dimension"] != len(vector.values):
             return []
         model: int = found["number"]
+        if self.nearest.is_used:
+            ranked = await nearest(connection, _question(asked, model, vector))
+            if ranked is not None:
+                return ranked
+            NEAREST_SEARCHES.labels("all").inc()
+        return await self._compared(connection, asked, model, vector)
+
+    async def _compared(self, connection: asyncpg.Connection, asked: _Asked, model: int, vector: QueryVector) -> Ranked:
+        """Compare with all vectors: exact."""
         stamps, scores = await self.vector_cache.compare(connection, asked.scope, model, vector.values)
         size = _FIRST_LOOK * asked.pool
         near = best(scores, size)
@@ -96,6 +118,11 @@ class PostgresSearch(Connections):
             if stamp in positions and score > 0
         ]
         return ranked[: asked.pool]
+
+
+def _question(asked: _Asked, model: int, vector: QueryVector) -> Question:
+    include_superseded = asked.ranking.include_superseded
+    return Question(asked.scope, model, vector.values, asked.wanted, asked.now_us, include_superseded, asked.pool)
 
 
 async def _holding(

@@ -10,6 +10,7 @@ from ragrid.services.memory.postgresql.jobs import PostgresJobs
 from ragrid.services.memory.postgresql.memories import PostgresMemories
 from ragrid.services.memory.postgresql.migrate import prepare
 from ragrid.services.memory.postgresql.namespaces import PostgresNamespaces
+from ragrid.services.memory.postgresql.nearest import FROM_ROWS
 from ragrid.services.memory.postgresql.pool import close, connect
 from ragrid.services.memory.postgresql.search import PostgresSearch
 from ragrid.services.memory.postgresql.sessions import PostgresSessions
@@ -38,10 +39,13 @@ class PostgresStore(
     """
 
     @classmethod
-    async def open(cls, dsn: str, *, vector_cache_bytes: int = VECTOR_CACHE_BYTES) -> "PostgresStore":
+    async def open(
+        cls, dsn: str, *, vector_cache_bytes: int = VECTOR_CACHE_BYTES, index_from_rows: int = FROM_ROWS
+    ) -> "PostgresStore":
         """Check and migrate the database at `dsn`, and return the store in it.
 
-        `vector_cache_bytes` bounds the vectors that are kept in memory for searches.
+        `vector_cache_bytes` bounds the vectors that are kept in memory for searches. Where the server has pgvector,
+        the vectors of namespaces from `index_from_rows` memories on are indexed there.
 
         The role must own the database or may create schemas in it, and must be bound by row-level security. Raises
         StateError when it is not, when the server is too old, and when the tables are a newer release's, and
@@ -55,6 +59,7 @@ class PostgresStore(
                 await close(connection)
         except FAILURES as error:
             raise refusal_of(error) from error
-        store = cls(dsn)
+        store = cls(dsn, index_from_rows=index_from_rows)
         store.vector_cache = VectorCache(vector_cache_bytes)
+        await store.nearest.open()
         return store

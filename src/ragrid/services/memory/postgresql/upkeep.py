@@ -64,10 +64,12 @@ class PostgresUpkeep(Connections):
 
     async def stats(self) -> Stats:
         """See Upkeep. Counted over all replicas."""
-        return Stats(*(await self.rows(_NOBODY, _STATS))[0])
+        rows, size_bytes = (await self.rows(_NOBODY, _STATS))[0]
+        return Stats(rows, size_bytes, nearest=self.nearest.state)
 
     async def close(self) -> None:
         """See Upkeep."""
+        await self.nearest.close()
         await self.writer.close()
         await self.wakeups.close()
         await self.writing.close()

@@ -6,10 +6,14 @@ import msgspec
 
 
 class Stats(msgspec.Struct, frozen=True):
-    """How much the store holds; `rows` counts memories that are neither deleted nor swept."""
+    """How much the store holds; `rows` counts memories that are neither deleted nor swept.
+
+    `nearest` says how searches find the nearest vectors, where the store has more than one way.
+    """
 
     rows: int
     size_bytes: int
+    nearest: str | None = None
 
 
 class Upkeep(Protocol):
