@@ -7,7 +7,8 @@ from typing import Any
 from starlette.routing import Route as ServedRoute
 
 from ragrid.gateway.closed import CLOSED, Operation
-from ragrid.gateway.routes import POLICY, Found, find_route
+from ragrid.gateway.route import Found, find_route
+from ragrid.gateway.routes import POLICY
 
 _METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
 

@@ -71,11 +71,12 @@ class Patience:
 class HealthChecks:
     """How often the edge asks each instance, and how long it waits for the answer.
 
-    An instance that has not answered after `suspect_s` gets nothing new while others are up.
+    An instance that has not answered after `suspect_s` gets nothing new while others are up, and requests that wait on
+    it may be taken from it. With `interval_s` that is how long they wait on one that hangs: well under half a second.
     """
 
     interval_s: float = 0.25
-    suspect_s: float = 0.2
+    suspect_s: float = 0.15
     timeout_s: float = 1.0
 
 

@@ -4,7 +4,8 @@ import dataclasses
 from typing import Any
 
 from ragrid.gateway.config import EdgeService, GatewayConfig, Limits, MutualTls
-from ragrid.gateway.routes import POLICY, Route
+from ragrid.gateway.route import Route
+from ragrid.gateway.routes import POLICY
 
 #: Between two pieces of an answer, for routes that say nothing else.
 READ_TIMEOUT_S = 60.0
@@ -69,5 +70,6 @@ def _route_table(service: str, route: Route) -> dict[str, Any]:
         **({} if route.answer is None else {"answer": route.answer}),
         **({"owned": True} if route.is_owned else {}),
         **({"held": True} if route.is_held else {}),
+        **({"patient": True} if route.is_patient else {}),
         **({"metered": True} if route.is_metered else {}),
     }

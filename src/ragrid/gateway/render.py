@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ragrid.gateway.config import EdgeService, GatewayConfig, Limits, MutualTls
 from ragrid.gateway.policy_table import READ_TIMEOUT_S, policy_table
-from ragrid.gateway.routes import POLICY, ServicePolicy
+from ragrid.gateway.route import ServicePolicy
+from ragrid.gateway.routes import POLICY
 
 CONNECT_TIMEOUT_S = 2.0
 SEND_TIMEOUT_S = 60.0

@@ -74,6 +74,7 @@ GATEWAY = (
     "gateway_keys",
     "gateway_model_tokens_total",
     "gateway_refused_total",
+    "gateway_released_total",
     "gateway_retries_total",
     "gateway_state_free_bytes",
     "gateway_state_refused_total",

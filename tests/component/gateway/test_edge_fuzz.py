@@ -11,7 +11,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from ragrid.gateway.routes import POLICY, Found, find_route
+from ragrid.gateway.route import Found, find_route
+from ragrid.gateway.routes import POLICY
 from support.flood import Flood
 from support.malformed import attempts
 from support.raw_edge import Received, Recorder

@@ -2,7 +2,6 @@
 
 import socket
 import ssl
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,36 +9,9 @@ import httpx
 import pytest
 
 from ragrid.gateway.config import EdgeService, MutualTls
-from ragrid.system.certificates import KeyPair, make_authority, make_leaf
+from support.authority import SERVICE_NAME, Authority
 
 READ = "/memory/v1/memories/1"
-NAME = "service.test"
-
-
-class Authority:
-    """Makes certificates below a folder."""
-
-    def __init__(self, directory: Path, name: str) -> None:
-        self._directory, self._name = directory, name
-        self._pair = make_authority(name, now_s=time.time())
-        self.file = self._write(name, self._pair)[0]
-
-    def _write(self, name: str, pair: KeyPair) -> tuple[Path, Path]:
-        files = self._directory / f"{name}.crt", self._directory / f"{name}.key"
-        for file, content in zip(files, (pair.certificate, pair.key), strict=True):
-            file.write_bytes(content)
-        return files
-
-    def leaf(self, name: str) -> tuple[Path, Path]:
-        """Return the files of a certificate and its key."""
-        return self._write(f"{self._name}-{name}", make_leaf(self._pair, name, [name], now_s=time.time()))
-
-    def server(self, name: str = NAME) -> ssl.SSLContext:
-        """What a service of that name shows, and asks its callers for."""
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(self.file))
-        context.load_cert_chain(*self.leaf(name))
-        context.verify_mode = ssl.CERT_REQUIRED
-        return context
 
 
 @pytest.fixture
@@ -50,7 +22,9 @@ def authority(tmp_path: Path) -> Authority:
 @pytest.fixture
 def edge(edges: Any, authority: Authority) -> Any:
     certificate, key = authority.leaf("gateway")
-    mutual = MutualTls(certificate_file=certificate, key_file=key, authority_file=authority.file, server_name=NAME)
+    mutual = MutualTls(
+        certificate_file=certificate, key_file=key, authority_file=authority.file, server_name=SERVICE_NAME
+    )
     services = tuple(EdgeService(name=name) for name in ("chromadb", "memory", "rag", "tokens", "vllm"))
     return edges(services=services, mutual_tls=mutual)
 

@@ -15,7 +15,8 @@ import pytest
 from ragrid.gateway.config import GatewayConfig
 from ragrid.gateway.launch import nginx_command
 from ragrid.gateway.render import render_nginx
-from ragrid.gateway.routes import POLICY, Found, Route, find_route
+from ragrid.gateway.route import Found, Route, find_route
+from ragrid.gateway.routes import POLICY
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get")
 #: What stands for a `{name}`; the last ones are words of other routes.

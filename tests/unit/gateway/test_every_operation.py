@@ -7,7 +7,8 @@ from typing import Any, cast
 import pytest
 
 from ragrid.gateway.closed import CLOSED
-from ragrid.gateway.routes import POLICY, Found, find_route
+from ragrid.gateway.route import Found, find_route
+from ragrid.gateway.routes import POLICY
 from ragrid.services.memory.api.batch import BATCH_BYTES
 from ragrid.services.memory.api.exchange import IMPORT_BYTES
 from ragrid.services.memory.api.routes import MemoryApi

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragrid.gateway.routes import POLICY, Found, WrongMethod, find_route
+from ragrid.gateway.route import Found, WrongMethod, find_route
+from ragrid.gateway.routes import POLICY
 from ragrid.identity.roles import BUILTIN_ROLES
 
 _COLLECTION = "/api/v2/tenants/t/databases/d/collections/c"

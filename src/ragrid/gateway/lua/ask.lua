@@ -34,7 +34,7 @@ end
 function _M.status(endpoint, path, timeout_ms, credentials)
     local socket = ngx.socket.tcp()
     socket:settimeout(timeout_ms)
-    local ok, fault = socket:connect((endpoint.host:gsub("[%[%]]", "")), endpoint.port)
+    local ok, fault = socket:connect(endpoint.host, endpoint.port)
     if not ok then
         return nil, fault
     end

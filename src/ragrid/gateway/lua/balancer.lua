@@ -10,6 +10,7 @@ local counts = require "counts"
 local health = require "health"
 local metrics = require "metrics"
 local ring = require "ring"
+local waiting = require "waiting"
 
 local _M = {}
 
@@ -20,7 +21,9 @@ local MOST_RETRIES = 2
 -- "No live upstream": nginx answers 502. (ngx.ERROR would make it 500.)
 local NGX_BUSY = -3
 
-local pools = {}    -- service -> {endpoints = all, up =, available = to choose from, by_address = the same by address, ring =}
+-- service -> {endpoints = all, up =, available = to choose from, is_sound = all of these are up and answer, by_address = the
+-- same by address, ring =}
+local pools = {}
 local balances = {} -- service -> "least_conn" | "round_robin" | "hash"
 local ramps = {}    -- service -> seconds that an instance which joins others takes to get its full share
 
@@ -45,7 +48,7 @@ local function staying(endpoints)
     return #found > 0 and found or endpoints
 end
 
--- Those that pass; else all: with every instance ejected, trying beats refusing.
+-- Those that pass, and true; else all: with every instance ejected, trying beats refusing.
 local function those(endpoints, passes)
     local found = {}
     for _, endpoint in ipairs(endpoints) do
@@ -53,7 +56,10 @@ local function those(endpoints, passes)
             found[#found + 1] = endpoint
         end
     end
-    return #found > 0 and found or endpoints
+    if #found > 0 then
+        return found, true
+    end
+    return endpoints, false
 end
 
 local function is_not_suspect(address)
@@ -86,13 +92,14 @@ function _M.update(view)
     pools = {}
     for name, service in pairs(view.services) do
         local before = old[name]
-        local up = those(staying(service.endpoints), health.is_up)
+        local up, some_are_up = those(staying(service.endpoints), health.is_up)
         carry_over(up, before and before.up, ramps[name] or 0)
-        local available = those(up, is_not_suspect)
+        local available, some_answer = those(up, is_not_suspect)
         pools[name] = {
             endpoints = service.endpoints,
             up = by_address(up),
             available = available,
+            is_sound = some_are_up and some_answer,
             by_address = by_address(available),
             ring = _M.needs_key(name) and ring.of(staying(service.endpoints), before and before.ring),
         }
@@ -171,7 +178,7 @@ end
 local function choose(pool, context, tried)
     local available = pool.available
     if #available == 1 then
-        return not tried and available[1]
+        return not (tried and tried[available[1].address]) and available[1]
     end
     local balance = balances[context.route.service]
     if balance == "hash" then
@@ -185,6 +192,22 @@ end
 -- In the log phase, and when a try failed: the connection to `address` is over.
 function _M.release(address)
     counts.add(address, -1)
+    waiting.leave()
+end
+
+-- True when a request that waits for its instance could have another one now, which is up and answers.
+function _M.can_go_elsewhere(context)
+    local pool = pools[context.route.service]
+    if context.tries_left < 1 or not pool or not pool.is_sound then
+        return false
+    end
+    for _, endpoint in ipairs(pool.available) do
+        local address = endpoint.address
+        if address ~= context.address and not (context.tried and context.tried[address]) then
+            return true
+        end
+    end
+    return false
 end
 
 -- Refuses to go on with a request; nginx then answers 502.
@@ -194,7 +217,9 @@ end
 
 -- The outcome of the try before this one. Returns false when the request may not be sent again.
 local function may_retry(context)
-    health.eject(context.route.service, context.address, #context.pool.endpoints)
+    if not context.is_released then -- then it was the edge that cut the connection
+        health.eject(context.route.service, context.address, #context.pool.endpoints)
+    end
     if context.counted then
         _M.release(context.address)
         context.counted = false
@@ -214,7 +239,6 @@ function _M.balance()
     if not pool then
         return ngx.exit(ngx.ERROR) -- nothing goes on that decide() has not let through, whatever went wrong there
     end
-    local available = pool.available
     local tried = context.tried
     if context.address then
         tried = tried or {}
@@ -223,8 +247,11 @@ function _M.balance()
         if not may_retry(context) then
             return give_up()
         end
-    elseif #available > 1 then
-        ngx_balancer.set_more_tries(math.min(#available - 1, MOST_RETRIES))
+        pool = pools[route.service] or pool -- it may have waited for long
+        context.pool, context.tries_left = pool, context.tries_left - 1
+    elseif #pool.available > 1 then
+        context.tries_left = math.min(#pool.available - 1, MOST_RETRIES)
+        ngx_balancer.set_more_tries(context.tries_left)
     end
     local endpoint = choose(pool, context, tried)
     if not endpoint then
@@ -233,9 +260,10 @@ function _M.balance()
     if tried then
         metrics.add("gateway_retries_total", 'service="' .. route.service .. '"')
     end
-    context.address = endpoint.address
-    if #available > 1 then
+    context.address, context.endpoint = endpoint.address, endpoint
+    if tried or #pool.available > 1 then
         counts.add(endpoint.address, 1)
+        waiting.enter(context)
         context.counted = endpoint.address
         ngx.var.ragrid_peer = endpoint.address -- outlives ngx.ctx when nginx redirects to its error page
     end

@@ -13,6 +13,7 @@ local policy = require "policy"
 local problem = require "problem"
 local quota = require "quota"
 local state = require "state"
+local waiting = require "waiting"
 
 ffi.cdef [[
 int prctl(int option, unsigned long argument);
@@ -74,6 +75,7 @@ function _M.init_worker()
     metrics.start(health.ran)
     counts.start()
     health.start(balancer.update)
+    waiting.start(settings.health.suspect_s, balancer.update, balancer.can_go_elsewhere)
 end
 
 local function path_of(request_uri)
@@ -232,10 +234,11 @@ end
 -- and ask others, and costs a coroutine for each request; `aside` is that, for those that need it: $ragrid_aside.)
 function _M.decide(service_name)
     -- pool: without it, balance() refuses; address: where the request was sent last; counted: the same, if it is counted;
-    -- account: who pays for the answer, if it costs anything
+    -- endpoint, tries_left: the same, and how often it may be sent again; account: who pays for the answer, if it costs
+    -- anything; has_begun, is_connected, is_released: what is known of the try that runs (waiting.lua)
     local context = {
         found = false, route = false, answer = false, asks = false, pool = false, key = false, address = false, counted = false,
-        account = false,
+        endpoint = false, tries_left = 0, account = false, has_begun = false, is_connected = false, is_released = false,
     }
     ngx.ctx = context
     local answer = answer_to(service_name, context)
@@ -306,6 +309,9 @@ function _M.log(service_name)
     end
     local status = ngx.status
     local header_time = var.upstream_header_time
+    if peer and header_time and byte(header_time, -1) ~= 45 then -- not "-"
+        waiting.heard_of(peer)
+    end
     if peer and status >= 502 and header_time and find(header_time, "-", 1, true) then
         health.eject(service_name, peer, 2)
     end

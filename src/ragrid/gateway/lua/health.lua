@@ -3,7 +3,8 @@
 --
 -- FALL 1: one bad answer takes an instance out. RISE 2: two good ones in a row, begun after it went out, bring it back.
 -- One that is slow to answer is not out yet, but suspect: while others of its service are up, it gets nothing new until
--- it has answered. So a hung one is left alone soon, and a busy one loses nothing but a moment.
+-- it has answered. So a hung one is left alone soon, and a busy one loses nothing but a moment. What waits on one that
+-- leaves a check unanswered is `waiting.lua`'s.
 
 local ask = require "ask"
 local metrics = require "metrics"
@@ -15,6 +16,8 @@ local RISE = 2
 local LEADER_TTL_S = 1
 -- A timer that has not run for so long does not run.
 local TIMER_LIMIT_S = 10
+-- One that was suspect and then answered the same check is merely slow: so long nothing is taken from it on suspicion.
+local TRUST_S = 10
 
 local shared = ngx.shared.ragrid_health
 local settings
@@ -40,17 +43,40 @@ function _M.is_suspect(address)
     return shared:get("suspect " .. address) ~= nil
 end
 
-local function suspect(address)
-    if _M.is_up(address) and shared:add("suspect " .. address, true) then
+-- How an instance leaves a check unanswered: "hung" for all of the check's time, "suspect" for a while; nil when it does not.
+function _M.silence_of(address)
+    if shared:get("hung " .. address) then
+        return "hung"
+    end
+    return _M.is_suspect(address) and not shared:get("slow " .. address) and "suspect" or nil
+end
+
+local function mark(name)
+    if shared:add(name, true) then
         state.changed()
     end
 end
 
-local function clear(address)
-    if _M.is_suspect(address) then
-        shared:delete("suspect " .. address)
+local function clear(name)
+    if shared:get(name) then
+        shared:delete(name)
         state.changed()
     end
+end
+
+local function suspect(address)
+    if _M.is_up(address) then
+        mark("suspect " .. address)
+    end
+end
+
+-- Takes note of how a check ended.
+local function answered(address)
+    if _M.is_suspect(address) then
+        shared:set("slow " .. address, true, TRUST_S)
+        clear("suspect " .. address)
+    end
+    clear("hung " .. address)
 end
 
 local function take_out(service, address, cause, why)
@@ -93,9 +119,13 @@ local function check(service, endpoint)
     if not status or status < 200 or status > 299 then
         rises[address] = nil
         take_out(service, address, "active", "health check: " .. tostring(status or why))
-        return clear(address)
+        if why == "timeout" then
+            mark("hung " .. address)
+            return clear("suspect " .. address)
+        end
+        return answered(address)
     end
-    clear(address)
+    answered(address)
     local since = shared:get(address)
     if not since or since > began then
         return

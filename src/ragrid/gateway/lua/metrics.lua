@@ -145,6 +145,7 @@ local HELP = {
     { "gateway_model_tokens_total", "counter", "Tokens charged to callers' quotas: as reported by the model, or estimated." },
     { "gateway_in_flight", "gauge", "Requests that are being answered." },
     { "gateway_retries_total", "counter", "Tries of a request after its first one, each on another instance." },
+    { "gateway_released_total", "counter", "Requests taken from an instance that had fallen silent, to be tried on another." },
     { "gateway_ejections_total", "counter", "Instances taken out, because a check (active) or a request (passive) failed." },
     { "gateway_instance_up", "gauge", "1 while an instance gets requests." },
     { "gateway_state_version", "gauge", "Version of the state in force; 0 means none has ever come." },
