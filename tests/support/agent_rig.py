@@ -16,6 +16,7 @@ from ragrid.agent.status import AgentStatus, load_status
 from ragrid.errors import RagridError
 from ragrid.registry.protocol import Registry
 from ragrid.spec.settings import AgentSettings, dump_settings
+from support import after_kill
 from support.registry_servers import free_ports
 
 #: No single wait lasts longer, seconds; a passing one is over in a fraction of it.
@@ -49,7 +50,7 @@ class Process:
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = after_kill.start(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def signal(self, number: int) -> None:
         assert self.process is not None

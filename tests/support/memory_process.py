@@ -10,6 +10,7 @@ import pytest
 
 from ragrid.spec.settings import EmbedderSettings, Listen, MemorySettings, TokenTrust, dump_settings
 from ragrid.system.clock import ManualClock
+from support import after_kill
 from support.memory_calls import Caller
 from support.token_mint import AUDIENCE, ISSUER, TokenMint
 
@@ -59,7 +60,7 @@ class MemoryProcess:
 
     def start(self) -> None:
         with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
+            self.process = after_kill.start(self.command, stdout=log, stderr=log)
         deadline = time.monotonic() + START_S
         while True:
             try:

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from ragrid.spec.settings import EmbedderSettings, GeneratorSettings
+from support import after_kill
 from support.token_mint import TokenMint
 
 READER = "rag:read chromadb:read"
@@ -40,9 +41,7 @@ class Chroma:
         program = Path(sys.executable).with_name("chroma")
         command = (str(program), "run", "--path", str(self.directory), "--host", "127.0.0.1", "--port", str(self.port))
         environment = {**os.environ, "RUST_LOG": "error", "ANONYMIZED_TELEMETRY": "False"}
-        self.process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
+        self.process = after_kill.start(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             with contextlib.suppress(httpx.HTTPError):

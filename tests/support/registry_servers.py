@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from ragrid.system.certificates import make_authority, make_leaf
+from support import after_kill
 
 ROOT = Path(__file__).resolve().parents[2]
 FETCH = ROOT / "scripts" / "fetch_package.py"
@@ -56,6 +57,11 @@ class Server:
         self._is_ready = is_ready
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         self.launch()
         self.await_ready()
@@ -63,7 +69,7 @@ class Server:
     def launch(self) -> None:
         """Start the process; a member of several is ready only once most of them run."""
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self._process = after_kill.start(self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def await_ready(self) -> None:
         assert self._process is not None

@@ -18,6 +18,7 @@ import httpx
 import yaml
 
 from ragrid.system import owned
+from support import after_kill
 from support.registry_servers import free_ports
 
 RAGRID = Path(sys.executable).parent / "ragrid"
@@ -48,15 +49,7 @@ class RunningGrid:
 
     def cli(self, *arguments: str, limit_s: float = START_LIMIT_S) -> subprocess.CompletedProcess[str]:
         """Run one verb to its end."""
-        return subprocess.run(
-            (str(RAGRID), *arguments),
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=limit_s,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
+        return after_kill.run((str(RAGRID), *arguments), environment=self.environment, limit_s=limit_s)
 
     def ok(self, *arguments: str, limit_s: float = START_LIMIT_S) -> str:
         """Run one verb that must succeed; return its standard output."""
@@ -150,6 +143,7 @@ def running_grid(document: dict[str, Any], *, files: Mapping[str, str] | None = 
         (home / name).write_text(content)
         (home / name).chmod(0o600)
     grid = RunningGrid(file, home / "ragrid" / document["grid"], home)
+    after_kill.end_grid(grid.state, home)
     try:
         grid.ok("up", str(file))
         yield grid

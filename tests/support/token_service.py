@@ -16,6 +16,7 @@ import pytest
 from ragrid.identity.roles import BUILTIN_ROLES
 from ragrid.spec.settings import ClientSeed, Listen, TokensSettings, dump_settings
 from ragrid.system.files import write_atomic
+from support import after_kill
 
 #: A start takes under a second on an idle machine; the rest is for busy ones.
 START_S = 30.0
@@ -41,7 +42,7 @@ class TokenService:
     def launch(self, settings: Path | None = None) -> subprocess.Popen[bytes]:
         command = (sys.executable, "-m", "ragrid.services.tokens", "--settings", str(settings or self.write_settings()))
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = after_kill.start(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         return self.process
 
     def start(self) -> None:

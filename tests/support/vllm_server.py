@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from ragrid.inference.vllm import VllmPlan, serve_command, serve_environment
+from support import after_kill
 
 ROOT = Path(__file__).resolve().parents[2]
 EXECUTABLE = ROOT / ".venv-vllm" / "bin" / "vllm"
@@ -48,13 +49,12 @@ def run_vllm(*, port: int, log: Path) -> Iterator[str]:
         environment=ENVIRONMENT,
     )
     with log.open("wb") as output:
-        process = subprocess.Popen(
+        process = after_kill.start(
             serve_command(plan),
             env={**os.environ, **serve_environment(plan)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
     address = f"http://127.0.0.1:{port}"
     try:

@@ -53,10 +53,15 @@ class Leader:
     @classmethod
     def of_this_process(cls, command: Iterable[str]) -> "Leader":
         """Return what this process, about to become `command`, writes into its lock file."""
-        seen = _stat(os.getpid())
+        return cls.of(os.getpid(), command)
+
+    @classmethod
+    def of(cls, pid: int, command: Iterable[str]) -> "Leader":
+        """Return what a lock file says of a process that leads its group; raises OSError when it is gone."""
+        seen = _stat(pid)
         if seen is None:
-            raise OSError("/proc/self/stat cannot be read")
-        return cls(os.getpid(), seen.started, seen.session, tuple(command))
+            raise OSError(f"/proc/{pid}/stat cannot be read")
+        return cls(pid, seen.started, seen.session, tuple(command))
 
     def record(self) -> bytes:
         """Return the content of the lock file."""

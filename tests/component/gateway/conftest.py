@@ -30,6 +30,7 @@ from ragrid.gateway.routes import POLICY
 from ragrid.gateway.state import Endpoint, GatewayState, Revocations, ServiceState, dump_state, keys_from_jwks
 from ragrid.identity.roles import BUILTIN_ROLES
 from ragrid.system.certificates import make_authority, make_leaf
+from support import after_kill
 
 ISSUER = "https://edge.test"
 ALL_PERMISSIONS = " ".join(BUILTIN_ROLES["admin"])
@@ -233,7 +234,7 @@ class Edge:
             (self.directory / name).write_bytes(content)
         prepare_for(self.config)
         with (self.directory / "stderr.log").open("wb") as log:
-            self.process = subprocess.Popen(nginx_command(self.directory), stderr=log, stdin=subprocess.DEVNULL)
+            self.process = after_kill.start(nginx_command(self.directory), stderr=log, stdin=subprocess.DEVNULL)
         wait_until(self._answers, f"nginx answers; {self.directory}/stderr.log")
         assert "[error]" not in self.log(), self.log()
 
@@ -394,7 +395,7 @@ def chroma(ports: Any, tmp_path: Path) -> Iterator[int]:
     """A real ChromaDB server; gives its port."""
     port = ports(1)[0]
     command = (str(Path(sys.executable).parent / "chroma"), "run", "--path", str(tmp_path / "chroma"))
-    process = subprocess.Popen(
+    process = after_kill.start(
         (*command, "--host", "127.0.0.1", "--port", str(port)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
