@@ -138,6 +138,15 @@ def test_each_promise_of_security_names_its_test() -> None:
     assert [row for row in rows if not any(match["file"] for match in TEST.finditer(row))] == []
 
 
+def test_operations_say_what_to_do_when_each_part_is_down() -> None:
+    _, _, section = (ROOT / "docs/operations.md").read_text().partition("## When a part is down")
+    table = section.partition("\n## ")[0]
+    rendered = {path.stem for path in (ROOT / "tests/golden/rendered").glob("local*/*/etc/programs/*.conf")}
+    assert {"gateway", "vllm", "agent"} <= rendered
+    missing = {part for part in {*rendered, "consul", "postgresql"} if f"\n| `{part}`" not in table}
+    assert missing == set()
+
+
 @pytest.mark.parametrize("wrong", ["$ ragrid stauts", "ragrid status --jsn", "`ragrid token isue`", "ragrid up -x"])
 def test_a_wrong_command_would_be_found(wrong: str) -> None:
     assert len(list(wrong_commands(wrong))) == 1
