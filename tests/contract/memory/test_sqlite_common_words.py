@@ -56,3 +56,15 @@ async def test_other_namespaces_do_not_make_a_word_common(store: SqliteStore) ->
     for number in range(11):
         await store.change(Replace(other, f"k{number}", "alice", NOW, MemoryInput(content=f"word{number} oolong")))
     assert (await found(store, "oolong", "the"))[0] == "k10"
+
+
+@pytest.mark.parametrize("others", [0, 3, 9])
+async def test_rare_words_of_other_namespaces_are_neither_found_nor_in_the_way(store: SqliteStore, others: int) -> None:
+    """With none and three, most of what holds the words is here; with nine it is not. What is found is the same."""
+    for number in range(others):
+        given = MemoryInput(content="oolong oolong oolong")
+        await store.change(Replace(Scope("else", "default"), f"x{number}", "eve", NOW, given))
+    assert await found(store, "oolong", "the", limit=1) == ["k10"]
+    assert await found(store, "oolong", "tea", limit=5) == ["k10", "k25", "k20", "k15", "k5"]
+    assert await found(store, "oolong", "tea", limit=5, wanted=Filter(user_id="nobody")) == []
+    assert await found(store, "oolong", "tea", limit=1, wanted=Filter(user_id="eve")) == ["k10"]

@@ -21,7 +21,12 @@ def words_of(query: str) -> tuple[str, ...]:
 
 def match_expression(words: tuple[str, ...], scope_word: str) -> str:
     """Return the FTS5 expression for any of `words` in one namespace; each word is a quoted string, never syntax."""
-    return f'scope : "{scope_word}" AND {{content tags data}} : ({any_of(words)})'
+    return f'scope : "{scope_word}" AND {match_anywhere(words)}'
+
+
+def match_anywhere(words: tuple[str, ...]) -> str:
+    """Return the FTS5 expression for any of `words` in the whole store; who uses it asks each row for its namespace."""
+    return f"{{content tags data}} : ({any_of(words)})"
 
 
 def any_of(words: tuple[str, ...]) -> str:

@@ -8,9 +8,7 @@ import msgspec
 from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.namespaces import Namespace, NamespaceSettings, Room
 from ragrid.services.memory.protocol.memories import Filter
-from ragrid.services.memory.sqlite.transaction import scope_word
 from ragrid.services.memory.sqlite.where import where
-from ragrid.services.memory.words import match_expression
 
 _decode_settings = msgspec.json.Decoder(NamespaceSettings).decode
 
@@ -21,9 +19,6 @@ SELECT version, doc FROM memory
 WHERE namespace = ? AND id = ? AND is_deleted = 0 AND (expires_us IS NULL OR expires_us > ?)
 """
 LAST_STATE = "SELECT expires_us, is_erased FROM memory WHERE namespace = ? AND id = ?"
-
-#: How much a word weighs in the scope (never), the content, the tags and the data.
-_WEIGHTS = "0.0, 1.0, 1.0, 0.5"
 
 
 def list_statement(namespace: int, wanted: Filter, *, now_us: int, limit: int, before: int | None) -> Statement:
@@ -46,32 +41,6 @@ def list_statement(namespace: int, wanted: Filter, *, now_us: int, limit: int, b
     # Every word of it is ours; what a caller sent is among the parameters.
     sql = f"SELECT m.position, m.doc FROM {tables} WHERE {' AND '.join(conditions)} ORDER BY {order} DESC LIMIT ?"  # noqa: S608 - see above
     return sql, (*parameters, limit)
-
-
-def words_statement(
-    namespace: int, words: tuple[str, ...], wanted: Filter, *, now_us: int, limit: int, include_superseded: bool
-) -> Statement:
-    """Return the statement for memories with any of `words`, best first: `(position, score)`, above 0."""
-    conditions, parameters = conditions_of(namespace, wanted, now_us, include_superseded=include_superseded)
-    joins, tag_parameters = tag_joins(namespace, wanted.tags)
-    # CROSS JOIN fixes the order: the full-text index first, then what it found.
-    sql = f"""
-        SELECT m.position, -bm25(memory_fts, {_WEIGHTS}) AS score
-        FROM memory_fts AS f CROSS JOIN memory AS m ON m.position = f.rowid{joins}
-        WHERE memory_fts MATCH ? AND {" AND ".join(conditions)}
-        ORDER BY score DESC, m.position DESC LIMIT ?
-    """  # noqa: S608 - only our own words
-    expression = match_expression(words, scope_word(namespace))
-    return sql, (*tag_parameters, expression, *parameters, limit)
-
-
-def index_statement(namespace: int, words: tuple[str, ...], *, limit: int) -> Statement:
-    """Return the statement for what the full-text index alone thinks best: `(position, score)`, above 0."""
-    sql = f"""
-        SELECT rowid, -bm25(memory_fts, {_WEIGHTS}) AS score FROM memory_fts WHERE memory_fts MATCH ?
-        ORDER BY score DESC, rowid DESC LIMIT ?
-    """  # noqa: S608 - only our own words
-    return sql, (match_expression(words, scope_word(namespace)), limit)
 
 
 def seen_statement(

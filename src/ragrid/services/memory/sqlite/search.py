@@ -6,36 +6,31 @@ from functools import partial
 
 import apsw
 import msgspec
-import numpy as np
 
 from ragrid.services.memory.changes import Scope
-from ragrid.services.memory.embedding.matrix import best
 from ragrid.services.memory.metrics import SEARCH_SECONDS
 from ragrid.services.memory.protocol.memories import Filter, past_read
 from ragrid.services.memory.protocol.search import Hit, QueryVector
 from ragrid.services.memory.ranking.documents import best_among
 from ragrid.services.memory.ranking.facts import facts_of
 from ragrid.services.memory.ranking.fusion import PLAIN, Ranked, Ranking, Scored, adjust, fuse, pool_size
-from ragrid.services.memory.sqlite.common_words import CommonWords
+from ragrid.services.memory.sqlite.common_words import CommonWords, Telling
 from ragrid.services.memory.sqlite.connections import Connections
 from ragrid.services.memory.sqlite.files import fetch
+from ragrid.services.memory.sqlite.nearest import FIRST_LOOK, Sought, nearest
 from ragrid.services.memory.sqlite.queries import (
     PAST_DOCUMENTS,
-    index_statement,
     list_statement,
     seen_statement,
-    words_statement,
 )
+from ragrid.services.memory.sqlite.transaction import scope_word
 from ragrid.services.memory.sqlite.vector_cache import VectorCache
-from ragrid.services.memory.sqlite.vectors import MODEL_NUMBER, THERE, allowed_statement, holding_statement
+from ragrid.services.memory.sqlite.word_statements import index_statement, words_statement
+from ragrid.services.memory.words import match_anywhere, match_expression
 
-#: How many are asked first whether they may be seen: times what is wanted.
-_FIRST_LOOK = 2
 #: Where a filter keeps no more than so many memories, an index of just them is made for the question, 20 µs each; the
 #: store's index would have to score every memory with one of the words first, of which the filter keeps next to none.
 FEW = 2000
-
-_encode = msgspec.json.Encoder().encode
 
 
 class SqliteSearch(Connections):
@@ -98,54 +93,29 @@ class SqliteSearch(Connections):
     def _by_words(self, asked: "_Asked", reader: apsw.Connection, number: int) -> Ranked:
         """Return the best by bm25. Common words are left out where rarer ones find enough."""
         telling = self.common_words.telling(reader, number, asked.query)
-        found = _best_of_index(reader, number, telling, asked)
-        if found is not None and (len(found) >= asked.limit or len(telling) == len(asked.query)):
+
+        def is_enough(found: Ranked) -> bool:
+            return len(found) >= asked.limit or len(telling.words) == len(asked.query)
+
+        expression = _expression(number, telling)
+        found = _best_of_index(reader, number, expression, asked)
+        if found is None and telling.is_mostly_here:
+            found = _best_by_words(reader, number, expression, asked)
+        if found is not None and is_enough(found):
             return found
         few = _few(reader, number, asked)
         if few is not None:
             return best_among(few, asked.query, limit=asked.pool)
-        found = _best_by_words(reader, number, telling, asked)
-        if len(found) < asked.limit and len(telling) < len(asked.query):
-            found = _best_by_words(reader, number, asked.query, asked)
-        return found
+        if found is None:
+            found = _best_by_words(reader, number, expression, asked)
+        if is_enough(found):
+            return found
+        return _best_by_words(reader, number, match_expression(asked.query, scope_word(number)), asked)
 
     def _by_meaning(self, asked: "_Asked", vector: QueryVector, reader: apsw.Connection, number: int) -> Ranked:
-        """Return the nearest, exactly: each row that is passed on was seen to hold, in this snapshot."""
-        found = fetch(reader, MODEL_NUMBER, (vector.model,))
-        if not found or found[0][1] != len(vector.values):
-            return []
-        model: int = found[0][0]
-        stamps, scores = self.vector_cache.compare(reader, number, model, vector.values)
-        now_us, include_superseded = asked.now_us, asked.ranking.include_superseded
-        size = _FIRST_LOOK * asked.pool
-        near = best(scores, size)
-        holding = holding_statement(
-            number,
-            model,
-            stamps[near].tolist(),
-            asked.wanted,
-            now_us=now_us,
-            include_superseded=include_superseded,
-        )
-        positions = dict(fetch(reader, *holding))
-        if len(positions) < len(near):
-            gone = [stamp for stamp in stamps[near].tolist() if stamp not in positions]
-            there: int = fetch(reader, THERE, (_encode(gone).decode(),))[0][0]
-            self.vector_cache.note_stale(number, model, len(gone) - there)
-        if len(positions) < asked.pool and size < len(scores):
-            # The filter, or what was deleted, left too few of the nearest: look at all that may be found.
-            allowed = allowed_statement(
-                number, model, asked.wanted, now_us=now_us, include_superseded=include_superseded
-            )
-            positions = dict(fetch(reader, *allowed))
-            scores = np.where(np.isin(stamps, np.fromiter(positions, np.int64)), scores, np.float32(-1))
-            near = best(scores, asked.pool)
-        ranked = [
-            (positions[stamp], float(score))
-            for stamp, score in zip(stamps[near].tolist(), scores[near].tolist(), strict=True)
-            if stamp in positions and score > 0
-        ]
-        return ranked[: asked.pool]
+        """Return the nearest, exactly."""
+        sought = Sought(asked.wanted, asked.now_us, asked.pool, asked.ranking.include_superseded)
+        return nearest(reader, self.vector_cache, number, vector, sought)
 
 
 class _Asked(msgspec.Struct, frozen=True):
@@ -157,10 +127,16 @@ class _Asked(msgspec.Struct, frozen=True):
     pool: int
 
 
-def _best_of_index(reader: apsw.Connection, number: int, words: tuple[str, ...], asked: _Asked) -> Ranked | None:
+def _expression(number: int, telling: Telling) -> str:
+    if telling.is_mostly_here:
+        return match_anywhere(telling.words)
+    return match_expression(telling.words, scope_word(number))
+
+
+def _best_of_index(reader: apsw.Connection, number: int, expression: str, asked: _Asked) -> Ranked | None:
     """Return the best that may be seen of what the index alone thinks best; None when that is not enough to tell."""
-    size = _FIRST_LOOK * asked.pool
-    best_of_index = fetch(reader, *index_statement(number, words, limit=size))
+    size = FIRST_LOOK * asked.pool
+    best_of_index = fetch(reader, *index_statement(expression, limit=size))
     seen = dict(_seen(reader, number, [position for position, _ in best_of_index], asked, columns="m.position, 1"))
     kept = [(position, score) for position, score in best_of_index if position in seen]
     is_enough = len(kept) >= asked.pool or len(best_of_index) < size
@@ -180,11 +156,11 @@ def _few(reader: apsw.Connection, number: int, asked: _Asked) -> Sequence[tuple[
     return [row for row in rows if row[0] in seen]
 
 
-def _best_by_words(reader: apsw.Connection, number: int, words: tuple[str, ...], asked: _Asked) -> Ranked:
-    """Return the best of all that hold any of `words` and may be seen."""
+def _best_by_words(reader: apsw.Connection, number: int, expression: str, asked: _Asked) -> Ranked:
+    """Return the best of all that `expression` finds and that may be seen."""
     statement = words_statement(
         number,
-        words,
+        expression,
         asked.wanted,
         now_us=asked.now_us,
         limit=asked.pool,
@@ -196,7 +172,7 @@ def _best_by_words(reader: apsw.Connection, number: int, words: tuple[str, ...],
 def _hits(reader: apsw.Connection, number: int, found: Sequence[Scored], asked: _Asked) -> tuple[Hit, ...]:
     ranking = asked.ranking
     # One that has ended since it was ranked leaves its place to the next.
-    looked_at = found[: _FIRST_LOOK * asked.limit] if ranking.is_plain else found
+    looked_at = found[: FIRST_LOOK * asked.limit] if ranking.is_plain else found
     docs = dict(_seen(reader, number, [one.position for one in looked_at], asked, columns="m.position, m.doc"))
     there = [one for one in looked_at if one.position in docs]
     facts = {} if ranking.is_plain else {position: facts_of(doc) for position, doc in docs.items()}

@@ -1,5 +1,5 @@
-"""The vectors of the namespaces that were searched last, in memory. Kept up to date by asking the store for what came
-since; used from several reader threads.
+"""The vectors of the namespaces that were searched last, rounded, in memory. Kept up to date by asking the store for
+what came since; used from several reader threads.
 """
 
 import threading
@@ -10,7 +10,8 @@ import apsw
 import numpy as np
 
 from ragrid.inference.embedder import FloatArray
-from ragrid.services.memory.embedding.matrix import IntArray, Matrix, unpack
+from ragrid.services.memory.embedding.coarse import ROUNDING, CoarseMatrix, row_bytes
+from ragrid.services.memory.embedding.matrix import IntArray, unpack
 from ragrid.services.memory.sqlite.files import fetch
 from ragrid.services.memory.sqlite.vectors import COUNT, NEW_VECTORS
 
@@ -24,7 +25,7 @@ Key = tuple[int, int]
 
 class _Entry:
     def __init__(self, dimension: int) -> None:
-        self.matrix = Matrix(dimension)
+        self.matrix = CoarseMatrix(dimension)
         self.lock = threading.Lock()
         self.stale = 0
 
@@ -45,12 +46,13 @@ class VectorCache:
         """Memory that the matrices hold."""
         return sum(entry.matrix.size_bytes for entry in list(self._entries.values()))
 
-    def compare(
+    def bounds(
         self, reader: apsw.Connection, namespace: int, model: int, vector: FloatArray
     ) -> tuple[IntArray, FloatArray]:
-        """Return the stamps of all vectors of a namespace that `reader` sees, and their cosines with `vector`.
+        """Return the stamps of all vectors of a namespace that `reader` sees, and their cosines with `vector` at most.
 
-        There may be more stamps than that: older ones that no longer hold, newer ones that do not hold for `reader`.
+        Stamps are ascending. There may be more than that: older ones that no longer hold, newer ones that do not hold
+        for `reader`.
         """
         key = (namespace, model)
         with self._lock:
@@ -61,13 +63,13 @@ class VectorCache:
         with entry.lock:
             if entry.matrix.count == 0:
                 rows: int = fetch(reader, COUNT, (model, namespace))[0][0]
-                if rows * len(vector) * vector.itemsize > self._limit_bytes:
-                    return self._compare_blocks(reader, key, vector)
+                if rows * row_bytes(len(vector)) > self._limit_bytes:
+                    return _bounds_of_blocks(reader, key, vector)
                 entry.matrix.reserve(rows)
             for stamps, block in _blocks(reader, key, entry.matrix.last_stamp, len(vector)):
                 entry.matrix.add(stamps, block)
         self._make_room(key)
-        return entry.matrix.compare(vector)
+        return entry.matrix.bounds(vector)
 
     def note_stale(self, namespace: int, model: int, rows: int) -> None:
         """Hear that so many rows of a comparison did not hold; a matrix with many of them is built anew."""
@@ -79,10 +81,6 @@ class VectorCache:
             if entry.stale >= max(STALE_ROWS, entry.matrix.count // 4):
                 del self._entries[namespace, model]
 
-    def _compare_blocks(self, reader: apsw.Connection, key: Key, vector: FloatArray) -> tuple[IntArray, FloatArray]:
-        parts = [(stamps, block @ vector) for stamps, block in _blocks(reader, key, 0, len(vector))]
-        return np.concatenate([stamps for stamps, _ in parts]), np.concatenate([scores for _, scores in parts])
-
     def _make_room(self, kept: Key) -> None:
         with self._lock:
             size_bytes = sum(entry.matrix.size_bytes for entry in self._entries.values())
@@ -90,6 +88,11 @@ class VectorCache:
                 if size_bytes <= self._limit_bytes or key == kept:
                     break
                 size_bytes -= self._entries.pop(key).matrix.size_bytes
+
+
+def _bounds_of_blocks(reader: apsw.Connection, key: Key, vector: FloatArray) -> tuple[IntArray, FloatArray]:
+    parts = [(stamps, block @ vector) for stamps, block in _blocks(reader, key, 0, len(vector))]
+    return np.concatenate([stamps for stamps, _ in parts]), np.concatenate([found for _, found in parts]) + ROUNDING
 
 
 def _blocks(reader: apsw.Connection, key: Key, after: int, dimension: int) -> Iterator[tuple[IntArray, FloatArray]]:

@@ -36,11 +36,14 @@ _encode = msgspec.json.Encoder().encode
 def holding_statement(
     namespace: int, model: int, stamps: list[int], wanted: Filter, *, now_us: int, include_superseded: bool
 ) -> Statement:
-    """Return the statement for those of `stamps` that still hold and lie within the filter: `(stamp, position)`."""
+    """Return the statement for those of `stamps` that still hold and lie within the filter.
+
+    Rows are `(stamp, position, vector)`.
+    """
     conditions, parameters = conditions_of(namespace, wanted, now_us, include_superseded=include_superseded)
     joins, tag_parameters = tag_joins(namespace, wanted.tags)
     sql = f"""
-        SELECT v.stamp, v.position FROM json_each(?) AS c CROSS JOIN memory_vector AS v ON v.stamp = c.value
+        SELECT v.stamp, v.position, v.vector FROM json_each(?) AS c CROSS JOIN memory_vector AS v ON v.stamp = c.value
         CROSS JOIN memory AS m ON m.position = v.position{joins}
         WHERE v.model = ? AND {" AND ".join(conditions)}
     """  # noqa: S608 - only our own words
