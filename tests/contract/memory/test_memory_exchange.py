@@ -7,17 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from ragrid.errors import RagridError
 from ragrid.services.memory.changes import Create, Delete, Patch, Purge, Replace, Restore, Scope
+from ragrid.services.memory.errors import QuotaError
 from ragrid.services.memory.exchange.deciding import Verdict
 from ragrid.services.memory.exchange.lines import Copy, EndLine, HeaderLine, parse_line
 from ragrid.services.memory.messages import Append, AppendRequest, MessageInput
 from ragrid.services.memory.model import MemoryInput
+from ragrid.services.memory.namespaces import NamespaceSettings, PutNamespace
 from ragrid.services.memory.postgresql.store import PostgresStore
+from ragrid.services.memory.protocol.embeddings import Embedded
+from ragrid.services.memory.protocol.memories import Filter
+from ragrid.services.memory.protocol.search import QueryVector
 from ragrid.services.memory.protocol.store import MemoryStore
 from ragrid.services.memory.sqlite.store import SqliteStore
+from ragrid.services.memory.vectors import GivenVector
 from ragrid.services.memory.working_state import PutState, StateInput
 
 #: Random histories that are moved from store to store; `RAGRID_HISTORIES=100` for the long proof.
@@ -67,10 +74,17 @@ async def put(
     await store.change(Replace(scope, memory_id, "alice", at_us, given))
 
 
+def brought(*values: float) -> GivenVector:
+    return GivenVector(model="mine", values=values)
+
+
 async def lived_in(store: MemoryStore, seed: int) -> int:
     """Do 60 random things to several namespaces; return the time after them."""
     chance = random.Random(seed)
     now_us = NOW
+    settings = NamespaceSettings(quota_rows=1000, on_duplicate=chance.choice(["keep", "return"]))
+    await store.put_namespace(PutNamespace(Scope("acme", "other"), "root", now_us, settings))
+    await store.put_namespace(PutNamespace(Scope("acme", "empty"), "root", now_us, NamespaceSettings()))
     scopes = [Scope("acme", "default"), Scope("acme", "other"), Scope("evil", "default")]
     for number in range(60):
         now_us += chance.randrange(2 * SECOND)
@@ -82,6 +96,7 @@ async def lived_in(store: MemoryStore, seed: int) -> int:
             tags=chance.choice([(), ("t", "ü")]),
             ttl_seconds=chance.choice([None, None, 20]),
             pinned=chance.random() < 0.1,
+            embedding=chance.choice([None, brought(chance.random(), chance.random() - 0.5, 1e-4)]),
         )
         change: Any = chance.choice(
             [
@@ -122,6 +137,8 @@ async def test_what_was_imported_is_exported_with_the_same_bytes(
     now_us = await lived_in(store, seed)
     lines = await exported(store, now_us=now_us)
     assert len(lines) > 15
+    for carried in (b'{"kind":"namespace","namespace":"empty"', b'"float16"'):
+        assert any(carried in line for line in lines)
     verdicts = await take(target, lines, now_us=now_us)
     assert all(one == Verdict(is_new=True) for one in verdicts)
     assert await exported(target, now_us=now_us) == lines
@@ -302,6 +319,73 @@ async def test_an_export_that_is_left_lets_go(store: MemoryStore) -> None:
         await anext(export)
         await export.aclose()
     assert len(await exported(store)) == 200
+
+
+async def test_settings_of_namespaces_are_taken_over(store: MemoryStore, target: MemoryStore) -> None:
+    settings = NamespaceSettings(default_ttl_seconds=60, quota_rows=1, on_duplicate="return")
+    await store.put_namespace(PutNamespace(ACME, "root", NOW, settings))
+    await put(store, "a")
+    await put(target, "b")
+    lines = await exported(store)
+    assert [one.is_new for one in await take(target, lines, now_us=NOW + 1)] == [True, True]
+    here = await target.namespace(ACME)
+    assert here is not None
+    assert (here.room.settings, here.room.rows, here.updated_us, here.updated_by) == (settings, 2, NOW, "root")
+    with pytest.raises(QuotaError):
+        await put(target, "c")
+    assert [one.is_new for one in await take(target, lines, now_us=NOW + 1)] == [False, False]
+    other = NamespaceSettings(quota_rows=7)
+    await target.put_namespace(PutNamespace(ACME, "root", NOW + 2, other))
+    first, _ = await take(target, lines)
+    assert first.faults == (("/namespace", "the namespace 'default' has other settings here, and keeps them"),)
+    assert all(one.faults or not one.is_new for one in await take(target, lines, is_atomic=True))
+
+
+async def test_an_atomic_import_with_a_fault_leaves_settings_as_they_are(store: MemoryStore) -> None:
+    await store.put_namespace(PutNamespace(ACME, "root", NOW, NamespaceSettings(quota_rows=1)))
+    lines = [one.replace(b'"default"', b'"fresh"') for one in await exported(store)]
+    line = b'{"kind":"memory","op":"delete","namespace":"fresh","id":"k","version":2,"at":"2027-01-15T08:00:00Z",'
+    lines.append(line + b'"actor":"bob","memory":null}')
+    assert [bool(one.faults) for one in await take(store, lines, is_atomic=True)] == [False, True]
+    assert await store.namespace(Scope("acme", "fresh")) is None
+    await put(store, "a", scope=Scope("acme", "fresh"))
+    await put(store, "b", scope=Scope("acme", "fresh"))  # no quota came with what was undone
+
+
+async def test_vectors_that_callers_brought_are_taken_over(store: MemoryStore, target: MemoryStore) -> None:
+    await put(store, "a", content="tea", embedding=brought(3, 1, 2))
+    await put(store, "b", content="coffee", embedding=brought(-1, 2, 0.1))
+    await put(store, "b", content="cold coffee")  # another text: its vector is gone
+    lines = await exported(store)
+    assert [b'"float16"' in line for line in lines] == [True, False, False]
+    await take(target, lines)
+    assert await exported(target) == lines
+    vector = QueryVector("mine", brought(3, 1, 2).direction)
+    hits = await target.search(ACME, (), Filter(), now_us=NOW, limit=5, vector=vector)
+    assert [(msgspec.json.decode(one.doc)["id"], round(one.score, 2)) for one in hits] == [("a", 1.0)]
+
+
+async def test_vectors_of_another_model_are_left_out(store: MemoryStore, target: MemoryStore) -> None:
+    await put(store, "a", embedding=brought(3, 1))
+    await put(target, "z", embedding=GivenVector(model="theirs", values=(1.0, 0.0, 0.0)))
+    assert await take(target, await exported(store)) == [Verdict(is_new=True)]
+    assert await target.embedding_states(ACME, ["a", "z"]) == {"a": "none", "z": "ready"}
+
+
+async def test_vectors_that_an_embedder_made_are_not_exported(store: MemoryStore) -> None:
+    await store.use_models(["minilm"])
+    await put(store, "a")
+    (due,) = await store.claim_texts("minilm", now_us=NOW, limit=1, characters=100, lease_us=SECOND)
+    vector = np.array([1, 0], np.float32)
+    await store.store_vectors("minilm", [Embedded(due.position, due.digest, vector)])
+    assert await store.embedding_states(ACME, ["a"]) == {"a": "ready"}
+    assert b"float16" not in b"".join(await exported(store))
+
+
+async def test_an_export_of_the_first_format_is_taken_over(store: MemoryStore) -> None:
+    lines = (Path(__file__).parent / "released_exports" / "export-1.ndjson").read_bytes().splitlines(keepends=True)
+    assert all(one.is_new for one in await take(store, lines))
+    assert await exported(store) == lines[1:-1]
 
 
 async def test_no_line_crosses_the_walls(store: MemoryStore, target: MemoryStore) -> None:

@@ -68,7 +68,7 @@ async def test_an_export_leads_into_an_empty_store_and_out_again(alice: Caller, 
 
 async def test_an_empty_store_is_exported_as_that(root: Caller) -> None:
     assert await exported(root) == (
-        b'{"kind":"header","format":"ragrid-memory","format_version":1}\n{"kind":"end","lines":0}\n'
+        b'{"kind":"header","format":"ragrid-memory","format_version":2}\n{"kind":"end","lines":0}\n'
     )
 
 

@@ -32,6 +32,7 @@ MEMORY: dict[str, Any] = {
     "created_at": "2027-01-15T08:00:00Z",
     "created_by": "alice",
 }
+VECTOR_FAULT = ["/memory/embedding/float16"]
 LINE: dict[str, Any] = {
     "kind": "memory",
     "op": "create",
@@ -83,10 +84,10 @@ def test_a_last_line_needs_no_end_and_a_long_one_is_never_held() -> None:
 
 def test_the_first_and_the_last_line_say_what_they_are() -> None:
     assert parse_line(header_line().strip(), tenant="acme", namespace=None) == HeaderLine(
-        format="ragrid-memory", format_version=1
+        format="ragrid-memory", format_version=2
     )
     assert parse_line(end_line(3).strip(), tenant="acme", namespace=None) == EndLine(lines=3)
-    assert faults_of({"kind": "header", "format": "ragrid-memory", "format_version": 2}) == ["/format_version"]
+    assert faults_of({"kind": "header", "format": "ragrid-memory", "format_version": 3}) == ["/format_version"]
 
 
 def test_a_line_is_what_it_was_made_of() -> None:
@@ -132,7 +133,13 @@ def test_a_namespace_that_is_named_wins_over_the_lines() -> None:
         ({**LINE, "memory": {**MEMORY, "importance": 2, "tags": [1]}}, ["/memory/importance", "/memory/tags/0"]),
         ({**LINE, "memory": {**MEMORY, "created_by": "", "oops": 1}}, ["/memory/created_by", "/memory/oops"]),
         ({**LINE, "memory": {**MEMORY, "ttl_seconds": 5}}, ["/memory/ttl_seconds"]),
-        ({**LINE, "memory": {**MEMORY, "embedding": {"model": "m", "values": [1]}}}, ["/memory/embedding"]),
+        ({**LINE, "memory": {**MEMORY, "embedding": {"model": "m", "values": [1]}}}, ["/memory/embedding/values"]),
+        ({**LINE, "memory": {**MEMORY, "embedding": {"model": "m"}}}, ["/memory/embedding/float16"]),
+        ({**LINE, "memory": {**MEMORY, "embedding": {"model": "m", "float16": "AA=="}}}, VECTOR_FAULT),
+        ({**LINE, "memory": {**MEMORY, "embedding": {"model": "m", "float16": "AAA="}}}, VECTOR_FAULT),
+        ({**LINE, "memory": {**MEMORY, "embedding": {"model": "m", "float16": "/38="}}}, VECTOR_FAULT),
+        ({**LINE, "memory": {**MEMORY, "embedding": {"model": "m", "float16": "é"}}}, VECTOR_FAULT),
+        ({"kind": "namespace", "namespace": "a", "quota_rows": 0, "updated_by": "x"}, ["/quota_rows"]),
         ({"kind": "state", "session_id": "s"}, ["/namespace"]),
     ],
 )

@@ -13,6 +13,8 @@ from ragrid.inference.embedder import FloatArray, normalise
 DIMENSION_LIMIT = 4096
 #: Beyond this a member is no part of an embedding, and half precision could not hold it.
 _MEMBER = 1e6
+#: Half precision changes the square of a length of 1 by less.
+_ROUNDED = 0.002
 
 
 class GivenVector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,9 +27,19 @@ class GivenVector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     @property
     def direction(self) -> FloatArray:
-        """The vector with length 1."""
-        row: FloatArray = normalise(np.array([self.values], np.float32))[0]
-        return row
+        """The vector with length 1. One that a store has rounded stays as it is, bit for bit."""
+        row = np.array(self.values, np.float32)
+        if _is_rounded(row):
+            return row
+        direction: FloatArray = normalise(row[np.newaxis])[0]
+        return direction
+
+
+def _is_rounded(row: FloatArray) -> bool:
+    """Tell whether a vector is one of length 1 whose members were rounded to half precision."""
+    if abs(float(row @ row) - 1) > _ROUNDED:
+        return False
+    return bool((row.astype(np.float16).astype(np.float32) == row).all())
 
 
 def fault_of_vector(given: GivenVector, models: Mapping[str, int | None]) -> tuple[str, str] | None:

@@ -120,7 +120,8 @@ def copied(copy: MemoryCopy, given: MemoryInput, live: Stored | None, place: Pla
         updated_by=copy.actor,
         **{name: getattr(given, name) for name in _GIVEN},
     )
-    return _written(copy.op, memory, live, place, at_us=copy.at_us, actor=copy.actor)
+    version = _written(copy.op, memory, live, place, at_us=copy.at_us, actor=copy.actor)
+    return version if given.embedding is None else msgspec.structs.replace(version, embedding=given.embedding)
 
 
 def copied_end(copy: MemoryCopy, live: Stored, place: Place) -> Version:

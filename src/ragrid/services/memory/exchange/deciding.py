@@ -7,9 +7,10 @@ import msgspec
 
 from ragrid.services.memory.changes import MemoryCopy, Stored, Version, is_expired
 from ragrid.services.memory.errors import InvalidBodyError
-from ragrid.services.memory.exchange.lines import Copy, MessageCopy, StateCopy
+from ragrid.services.memory.exchange.lines import Copy, MessageCopy, SettingsCopy, StateCopy
 from ragrid.services.memory.ground import Ground
-from ragrid.services.memory.model import Memory
+from ragrid.services.memory.model import Memory, MemoryInput
+from ragrid.services.memory.namespaces import Namespace
 from ragrid.services.memory.versions import Place, copied, copied_end, expired
 from ragrid.services.memory.working_state import StoredState
 
@@ -46,10 +47,20 @@ def decide_memory(
     at = seq + len(first)
     place = Place(position=at if live is None else live.position, version=copy.version, seq=at)
     if copy.given is not None:
-        return (*first, copied(copy, copy.given, live, place))
+        return (*first, copied(copy, _with_fitting_vector(ground, copy.given), live, place))
     if live is None:
         raise InvalidBodyError([("/op", f"there is no memory {copy.id!r} here to delete")])
     return (*first, copied_end(copy, live, place))
+
+
+def is_new_settings(current: Namespace | None, copy: SettingsCopy) -> bool:
+    """Tell whether to take over the settings of a namespace. Raises InvalidBodyError when it has others here."""
+    if current is None or current.updated_us is None:
+        return True
+    if current.room.settings != copy.settings:
+        detail = f"the namespace {copy.scope.namespace!r} has other settings here, and keeps them"
+        raise InvalidBodyError([("/namespace", detail)])
+    return False
 
 
 def is_of_one_memory(one: Copy, other: Copy) -> bool:
@@ -75,6 +86,13 @@ def is_new_state(current: StoredState, copy: StateCopy) -> bool:
     if copy.state.version == current.version and current.data is not None and current.data != copy.state.data:
         raise InvalidBodyError([("/version", f"version {copy.state.version} is here with other contents")])
     return False
+
+
+def _with_fitting_vector(ground: Ground, given: MemoryInput) -> MemoryInput:
+    """Return contents without a vector that no search here could use; an embedder makes one of its own."""
+    if given.embedding is None or ground.vector_fault(given.embedding) is None:
+        return given
+    return msgspec.structs.replace(given, embedding=None)
 
 
 def _is_next_of(copy: MemoryCopy, current: Stored, previous: Copy | None) -> bool:

@@ -1,15 +1,20 @@
 """One line of an export: rendered from what is stored, and read back into what an import takes. Pure.
 
-A line says nothing that only one store knows (`seq`), so an export of what was imported has the same bytes.
+A line says nothing that only one store knows (`seq`), so an export of what was imported has the same bytes. Version 1
+of the format had neither settings of namespaces nor vectors; it is read as before.
 """
 
+import base64
+import binascii
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 from msgspec import Meta
 
 from ragrid.services.memory.changes import MemoryCopy, Scope
+from ragrid.services.memory.embedding.matrix import STORED
 from ragrid.services.memory.errors import InvalidBodyError, InvalidMemoryError
 from ragrid.services.memory.messages import AppendRequest, Message, MessageInput, Role, StoredMessage, append_faults
 from ragrid.services.memory.model import (
@@ -22,7 +27,9 @@ from ragrid.services.memory.model import (
     microseconds,
     moment,
 )
+from ragrid.services.memory.namespaces import Namespace, NamespaceSettings
 from ragrid.services.memory.validate import convert_input
+from ragrid.services.memory.vectors import DIMENSION_LIMIT, GivenVector
 from ragrid.services.memory.working_state import StateInput, StoredState, state_faults
 from ragrid.web.body import locate
 
@@ -34,6 +41,8 @@ ContentOp = Literal["create", "update", "restore", "supersede", "delete"]
 
 #: What a line holds of a document, in its order: what callers say, and three things that the service adds for good.
 _SERVICE = ("superseded_by", "created_at", "created_by")
+#: What is read apart from what callers say.
+_APART = (*_SERVICE, "embedding")
 CARRIED = tuple(name for name in Memory.__struct_fields__ if name in WRITABLE or name in _SERVICE)
 
 _encode = msgspec.json.Encoder().encode
@@ -45,13 +54,30 @@ class HeaderLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The first line: what this is."""
 
     format: Literal["ragrid-memory"]
-    format_version: Literal[1]
+    format_version: Literal[1, 2]
 
 
 class EndLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="end"):
     """The last line: how many came between the first and it. Without it, an export was cut off."""
 
     lines: Annotated[int, Meta(ge=0)]
+
+
+class NamespaceLine(
+    NamespaceSettings, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="namespace"
+):
+    """The settings of a namespace that somebody has set."""
+
+    namespace: NamespaceName
+    updated_at: Moment
+    updated_by: Actor
+
+
+class CarriedVector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A vector that a caller brought, as the store has rounded it: half precision, little endian, in base64."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=128)]
+    float16: Annotated[str, Meta(min_length=1, max_length=4 * DIMENSION_LIMIT)]
 
 
 class MemoryLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="memory"):
@@ -97,6 +123,15 @@ class StateLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     updated_by: Actor
 
 
+class SettingsCopy(msgspec.Struct, frozen=True):
+    """The settings of a namespace to take over."""
+
+    scope: Scope
+    settings: NamespaceSettings
+    at_us: int
+    actor: str
+
+
 class MessageCopy(msgspec.Struct, frozen=True):
     """One message to take over."""
 
@@ -113,14 +148,14 @@ class StateCopy(msgspec.Struct, frozen=True):
     state: StoredState
 
 
-Copy = MemoryCopy | MessageCopy | StateCopy
+Copy = SettingsCopy | MemoryCopy | MessageCopy | StateCopy
 
-_decode = msgspec.json.Decoder(HeaderLine | EndLine | MemoryLine | MessageLine | StateLine).decode
+_decode = msgspec.json.Decoder(HeaderLine | EndLine | NamespaceLine | MemoryLine | MessageLine | StateLine).decode
 
 
 def header_line() -> bytes:
     """Return the first line of an export."""
-    return _encode(HeaderLine(format="ragrid-memory", format_version=1)) + b"\n"
+    return _encode(HeaderLine(format="ragrid-memory", format_version=2)) + b"\n"
 
 
 def end_line(lines: int) -> bytes:
@@ -128,12 +163,36 @@ def end_line(lines: int) -> bytes:
     return _encode(EndLine(lines=lines)) + b"\n"
 
 
-def memory_line(scope: Scope, memory_id: str, *, op: str, version: int, at_us: int, actor: str, doc: bytes) -> bytes:
-    """Return the line for one version; `doc` is empty for a delete. Members of `data` are copied, not read."""
-    memory = None
+def namespace_lines(one: Namespace) -> tuple[bytes, ...]:
+    """Return the line for the settings of a namespace, none when nobody has ever set them."""
+    if one.updated_us is None:
+        return ()
+    settings = {"kind": "namespace", "namespace": one.name, **msgspec.structs.asdict(one.room.settings)}
+    line = {**settings, "updated_at": moment(one.updated_us), "updated_by": one.updated_by}
+    return (_encode(line) + b"\n",)
+
+
+def memory_line(
+    scope: Scope,
+    memory_id: str,
+    *,
+    op: str,
+    version: int,
+    at_us: int,
+    actor: str,
+    doc: bytes,
+    vector: tuple[str, bytes] | None = None,
+) -> bytes:
+    """Return the line for one version; `doc` is empty for a delete. Members of `data` are copied, not read.
+
+    `vector` is what a caller brought for it: the model, and the bytes as they are stored.
+    """
+    memory: dict[str, Any] | None = None
     if doc:
         stored = {**_DEFAULTS, **_decode_raw(doc)}
         memory = {name: stored[name] for name in CARRIED}
+        if vector is not None:
+            memory["embedding"] = CarriedVector(model=vector[0], float16=base64.b64encode(vector[1]).decode())
     beside = {"op": op, "namespace": scope.namespace, "id": memory_id, "version": version}
     return _encode({"kind": "memory", **beside, "at": moment(at_us), "actor": actor, "memory": memory}) + b"\n"
 
@@ -158,6 +217,10 @@ def parse_line(text: bytes, *, tenant: str, namespace: str | None) -> Copy | Hea
     if isinstance(line, HeaderLine | EndLine):
         return line
     scope = Scope(tenant, namespace or line.namespace)
+    if isinstance(line, NamespaceLine):
+        named = NamespaceSettings.__struct_fields__
+        settings = NamespaceSettings(**{name: getattr(line, name) for name in named})
+        return SettingsCopy(scope, settings, microseconds(line.updated_at), line.updated_by)
     if isinstance(line, MemoryLine):
         return _memory_copy(scope, line)
     return _message_copy(scope, line) if isinstance(line, MessageLine) else _state_copy(scope, line)
@@ -170,18 +233,38 @@ def _memory_copy(scope: Scope, line: MemoryLine) -> MemoryCopy:
     if line.memory is None:
         return bare
     service, faults = _service_members(line.memory)
+    brought, vector_faults = _brought(line.memory.get("embedding"))
+    faults += vector_faults
     try:
-        given = convert_input({name: value for name, value in line.memory.items() if name not in _SERVICE}, now_us=None)
+        given = convert_input({name: value for name, value in line.memory.items() if name not in _APART}, now_us=None)
     except InvalidMemoryError as error:
         faults += [(f"/memory{pointer}", detail) for pointer, detail in error.faults]
-    strange = [name for name in line.memory if name in WRITABLE and name not in CARRIED]
+    strange = [name for name in line.memory if name in WRITABLE and name not in {*CARRIED, *_APART}]
     faults += [(f"/memory/{name}", "no member of an export; leave it out") for name in strange]
     if faults:
         raise InvalidBodyError(sorted(faults))
     superseded_by, created_at, created_by = service
+    given = msgspec.structs.replace(given, embedding=brought)
     return msgspec.structs.replace(
         bare, given=given, superseded_by=superseded_by, created_us=microseconds(created_at), created_by=created_by
     )
+
+
+def _brought(value: Any) -> tuple[GivenVector | None, list[tuple[str, str]]]:
+    """Return the vector that a line carries, and what is wrong with it."""
+    if value is None:
+        return None, []
+    try:
+        carried = msgspec.convert(value, CarriedVector)
+        row = np.frombuffer(base64.b64decode(carried.float16, validate=True), STORED)
+    except msgspec.ValidationError as error:
+        what, pointer = locate(str(error))
+        return None, [(f"/memory/embedding{pointer}", what)]
+    except (binascii.Error, ValueError):
+        return None, [("/memory/embedding/float16", "not the base64 of numbers in half precision")]
+    if not np.isfinite(row).all() or not row.any():
+        return None, [("/memory/embedding/float16", "wanted a direction: finite members, not all of them 0")]
+    return GivenVector(model=carried.model, values=tuple(row.tolist())), []
 
 
 def _service_members(memory: dict[str, Any]) -> tuple[Any, list[tuple[str, str]]]:

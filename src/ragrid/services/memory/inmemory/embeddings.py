@@ -9,7 +9,7 @@ import numpy as np
 from ragrid.errors import RagridError
 from ragrid.inference.embedder import FloatArray
 from ragrid.services.memory.changes import Scope, Version
-from ragrid.services.memory.embedding.matrix import STORED
+from ragrid.services.memory.embedding.matrix import STORED, pack
 from ragrid.services.memory.embedding.models import ModelState, dimension_of, states_of
 from ragrid.services.memory.embedding.text import digest_of, embedding_text
 from ragrid.services.memory.model import EmbeddingStatus
@@ -85,6 +85,12 @@ class EmbeddingTables:
             self.outbox.pop(key, None)
             if text and state in {"active", "filling"}:
                 self.outbox[key] = Waiting(scope, digest_of(text), text, version.at_us, version.at_us)
+
+    def brought(self, position: int) -> tuple[str, bytes] | None:
+        """Return model and stored bytes of a vector that a caller brought, where nothing else makes vectors."""
+        given = next((name for name, state in self.states.items() if state == "given"), None)
+        held = None if given is None else self.vectors.get((position, given))
+        return None if given is None or held is None else (given, pack(held.values))
 
     @property
     def in_use(self) -> dict[str, int | None]:

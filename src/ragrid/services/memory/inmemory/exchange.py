@@ -5,9 +5,23 @@ from collections.abc import AsyncGenerator, Sequence
 
 from ragrid.services.memory.changes import MemoryCopy, Scope, is_expired
 from ragrid.services.memory.errors import InvalidBodyError
-from ragrid.services.memory.exchange.deciding import Verdict, decide_memory, is_new_message, is_new_state
-from ragrid.services.memory.exchange.lines import Copy, MessageCopy, memory_line, session_line
+from ragrid.services.memory.exchange.deciding import (
+    Verdict,
+    decide_memory,
+    is_new_message,
+    is_new_settings,
+    is_new_state,
+)
+from ragrid.services.memory.exchange.lines import (
+    Copy,
+    MessageCopy,
+    SettingsCopy,
+    memory_line,
+    namespace_lines,
+    session_line,
+)
 from ragrid.services.memory.inmemory.sessions import InMemorySessions, Session
+from ragrid.services.memory.namespaces import PutNamespace
 from ragrid.services.memory.protocol.exchange import Exported
 from ragrid.services.memory.working_state import is_state_visible, rendered_state
 
@@ -17,12 +31,16 @@ class InMemoryExchange(InMemorySessions):
 
     async def export(self, tenant: str, namespace: str | None, *, now_us: int) -> AsyncGenerator[Exported, None]:
         """See Exchange."""
-        scopes = {scope for scope, _ in (*self.rows, *self._sessions) if scope.tenant == tenant}
+        scopes = {scope for scope in self.spaces if scope.tenant == tenant}
         lines = [
             line
             for scope in sorted(scopes, key=lambda one: one.namespace)
             if namespace is None or scope.namespace == namespace
-            for line in (*self._versions(scope, now_us), *self._of_sessions(scope, now_us))
+            for line in (
+                *namespace_lines(self.spaces[scope]),
+                *self._versions(scope, now_us),
+                *self._of_sessions(scope, now_us),
+            )
         ]
         for line in lines:
             yield Exported(1, line)
@@ -30,7 +48,9 @@ class InMemoryExchange(InMemorySessions):
     async def take(self, copies: Sequence[Copy], *, now_us: int, is_atomic: bool) -> tuple[Verdict, ...]:
         """See Exchange."""
         before = (
-            copying.deepcopy((self.rows, self.events, self.spaces, self._sessions, self.seq)) if is_atomic else None
+            copying.deepcopy((self.rows, self.events, self.spaces, self._sessions, self.seq, self.embeddings))
+            if is_atomic
+            else None
         )
         verdicts: list[Verdict] = []
         previous: Copy | None = None
@@ -42,7 +62,7 @@ class InMemoryExchange(InMemorySessions):
                 verdicts.append(Verdict(faults=error.faults))
                 previous = None
         if before is not None and any(one.faults for one in verdicts):
-            self.rows, self.events, self.spaces, self._sessions, self.seq = before
+            self.rows, self.events, self.spaces, self._sessions, self.seq, self.embeddings = before
         return tuple(verdicts)
 
     def _take(self, one: Copy, previous: Copy | None, now_us: int) -> bool:
@@ -51,6 +71,8 @@ class InMemoryExchange(InMemorySessions):
             for version in versions:
                 self.apply(one.scope, version)
             return bool(versions)
+        if isinstance(one, SettingsCopy):
+            return self._take_settings(one)
         session = self._sessions.get((one.scope, one.session_id), Session())
         if isinstance(one, MessageCopy):
             here = next((each.doc for each in session.messages if each.index == one.message.index), None)
@@ -68,12 +90,20 @@ class InMemoryExchange(InMemorySessions):
             self._sessions[one.scope, one.session_id] = session
         return is_new
 
+    def _take_settings(self, one: SettingsCopy) -> bool:
+        current = self.spaces.get(one.scope)
+        if not is_new_settings(current, one):
+            return False
+        self.set_namespace(PutNamespace(one.scope, one.actor, one.at_us, one.settings))
+        return True
+
     def _versions(self, scope: Scope, now_us: int) -> list[bytes]:
         found: list[tuple[tuple[int, int], bytes]] = []
         for (owner, memory_id), row in self.rows.items():
             if owner != scope or row.stored.is_erased or is_expired(row.stored, now_us):
                 continue
             events = self.events[owner, memory_id]
+            brought = self.embeddings.brought(row.stored.position)
             erased = max((one.seq for one in events if one.op in {"expire", "purge"}), default=0)
             found += [
                 (
@@ -86,6 +116,7 @@ class InMemoryExchange(InMemorySessions):
                         at_us=one.at_us,
                         actor=one.actor,
                         doc=one.doc or b"",
+                        vector=brought if one.version == row.stored.version else None,
                     ),
                 )
                 for one in events

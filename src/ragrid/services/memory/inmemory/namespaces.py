@@ -1,7 +1,5 @@
 """Namespaces, in dictionaries."""
 
-import msgspec
-
 from ragrid.services.memory.changes import ANY, Condition, Scope
 from ragrid.services.memory.errors import NoNamespaceError
 from ragrid.services.memory.inmemory.state import State
@@ -24,19 +22,8 @@ class InMemoryNamespaces(State):
 
     async def put_namespace(self, put: PutNamespace) -> Namespace:
         """See Namespaces."""
-        current = self.spaces.get(put.scope)
-        check_version(current, put.condition)
-        version = 1 if current is None else current.version + 1
-        base = self.make_namespace(put.scope, put.at_us)
-        changed = msgspec.structs.replace(
-            base,
-            room=msgspec.structs.replace(base.room, settings=put.settings),
-            version=version,
-            updated_us=put.at_us,
-            updated_by=put.actor,
-        )
-        self.spaces[put.scope] = changed
-        return changed
+        check_version(self.spaces.get(put.scope), put.condition)
+        return self.set_namespace(put)
 
     async def delete_namespace(self, scope: Scope, *, condition: Condition = ANY) -> None:
         """See Namespaces."""

@@ -8,7 +8,7 @@ from ragrid.services.memory.filters.evaluate import meets
 from ragrid.services.memory.ground import Remembered, room_after
 from ragrid.services.memory.inmemory.embeddings import EmbeddingTables
 from ragrid.services.memory.model import Memory
-from ragrid.services.memory.namespaces import EMPTY, Namespace, Room
+from ragrid.services.memory.namespaces import EMPTY, Namespace, PutNamespace, Room
 from ragrid.services.memory.protocol.memories import Event, Filter
 from ragrid.services.memory.validate import Fault
 from ragrid.services.memory.vectors import GivenVector, fault_of_vector
@@ -67,6 +67,21 @@ class State:
             self._spaces_made += 1
             known = self.spaces[scope] = Namespace(scope.namespace, self._spaces_made, EMPTY, 1, at_us)
         return known
+
+    def set_namespace(self, put: PutNamespace) -> Namespace:
+        """Write down the settings of a namespace, and make it where there is none."""
+        current = self.spaces.get(put.scope)
+        version = 1 if current is None else current.version + 1
+        base = self.make_namespace(put.scope, put.at_us)
+        changed = msgspec.structs.replace(
+            base,
+            room=msgspec.structs.replace(base.room, settings=put.settings),
+            version=version,
+            updated_us=put.at_us,
+            updated_by=put.actor,
+        )
+        self.spaces[put.scope] = changed
+        return changed
 
     def drop_namespace(self, scope: Scope) -> None:
         """Forget a namespace and all that is in it."""

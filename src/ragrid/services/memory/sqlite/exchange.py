@@ -10,21 +10,27 @@ import apsw
 from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.errors import StoreBusyError
 from ragrid.services.memory.exchange.deciding import Verdict
-from ragrid.services.memory.exchange.lines import Copy, memory_line, session_line
+from ragrid.services.memory.exchange.lines import Copy, memory_line, namespace_lines, session_line
 from ragrid.services.memory.protocol.exchange import CHUNK_BYTES, Exported
 from ragrid.services.memory.sqlite.connections import Connections, broken
 from ragrid.services.memory.sqlite.files import open_reader
+from ragrid.services.memory.sqlite.queries import namespace_of
 from ragrid.services.memory.sqlite.writing import exchange as writing
 from ragrid.services.memory.working_state import StoredState, rendered_state
 
 #: Exports at once: each keeps the log from being cut back while it reads.
 EXPORTS = 4
 
-_NAMESPACES = (
-    "SELECT id, name FROM namespace WHERE tenant = ? AND is_gone = 0 AND (? IS NULL OR name = ?) ORDER BY name"
-)
+_NAMESPACES = """
+SELECT name, id, settings, rows, size_bytes, version, created_us, updated_us, updated_by FROM namespace
+WHERE tenant = ? AND is_gone = 0 AND (? IS NULL OR name = ?) ORDER BY name
+"""
+#: The model whose vectors callers bring; those of an embedder are made anew.
+_GIVEN = "SELECT number, name FROM embedding_model WHERE state = 'given'"
+_VECTOR = "SELECT vector FROM memory_vector WHERE position = ? AND model = ?"
 _MEMORIES = """
-SELECT id FROM memory WHERE namespace = ? AND is_erased = 0 AND (expires_us IS NULL OR expires_us > ?) ORDER BY position
+SELECT id, position, version FROM memory
+WHERE namespace = ? AND is_erased = 0 AND (expires_us IS NULL OR expires_us > ?) ORDER BY position
 """
 # Before the last end that erased contents, nothing is left of a memory.
 _VERSIONS = """
@@ -92,13 +98,33 @@ def _chunk(lines: Iterator[bytes]) -> Exported | None:
     return Exported(len(found), b"".join(found)) if found else None
 
 
+def _brought(reader: apsw.Connection, given: Sequence[Any] | None, position: int) -> tuple[str, bytes] | None:
+    if given is None:
+        return None
+    number, name = given
+    rows: list[Any] = reader.execute(_VECTOR, (position, number)).fetchall()
+    return (name, rows[0][0]) if rows else None
+
+
 def _lines(reader: apsw.Connection, tenant: str, namespace: str | None, now_us: int) -> Iterator[bytes]:
     reader.execute("BEGIN")
-    for number, name in reader.execute(_NAMESPACES, (tenant, namespace, namespace)):
-        scope = Scope(tenant, name)
-        for (memory_id,) in reader.execute(_MEMORIES, (number, now_us)):
+    given = next(iter(reader.execute(_GIVEN).fetchall()), None)
+    for row in reader.execute(_NAMESPACES, (tenant, namespace, namespace)):
+        space = namespace_of(row)
+        number, scope = space.position, Scope(tenant, space.name)
+        yield from namespace_lines(space)
+        for memory_id, position, current in reader.execute(_MEMORIES, (number, now_us)):
             for op, version, at_us, actor, doc in reader.execute(_VERSIONS, (number, memory_id)):
-                yield memory_line(scope, memory_id, op=op, version=version, at_us=at_us, actor=actor, doc=doc or b"")
+                yield memory_line(
+                    scope,
+                    memory_id,
+                    op=op,
+                    version=version,
+                    at_us=at_us,
+                    actor=actor,
+                    doc=doc or b"",
+                    vector=_brought(reader, given, position) if version == current else None,
+                )
         for session, session_id in reader.execute(_SESSIONS, (number,)):
             for (doc,) in reader.execute(_MESSAGES, (number, session, now_us)):
                 yield session_line("message", doc)

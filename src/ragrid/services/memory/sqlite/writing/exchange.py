@@ -4,10 +4,18 @@ from collections.abc import Sequence
 
 from ragrid.services.memory.changes import MemoryCopy, Scope
 from ragrid.services.memory.errors import InvalidBodyError
-from ragrid.services.memory.exchange.deciding import Verdict, decide_memory, is_new_message, is_new_state
-from ragrid.services.memory.exchange.lines import Copy, MessageCopy, StateCopy
+from ragrid.services.memory.exchange.deciding import (
+    Verdict,
+    decide_memory,
+    is_new_message,
+    is_new_settings,
+    is_new_state,
+)
+from ragrid.services.memory.exchange.lines import Copy, MessageCopy, SettingsCopy, StateCopy
+from ragrid.services.memory.namespaces import PutNamespace
 from ragrid.services.memory.sqlite.transaction import Transaction, Undo
 from ragrid.services.memory.sqlite.writing.ground import SqliteGround
+from ragrid.services.memory.sqlite.writing.namespaces import current_namespace, put_namespace
 from ragrid.services.memory.sqlite.writing.sessions import insert_messages, make_session, session_of, set_state
 from ragrid.services.memory.sqlite.writing.versions import apply
 
@@ -33,6 +41,11 @@ def take(transaction: Transaction, copies: Sequence[Copy], *, now_us: int, is_at
 
 def _take(transaction: Transaction, copy: Copy, previous: Copy | None, now_us: int) -> bool:
     match copy:
+        case SettingsCopy():
+            is_new = is_new_settings(current_namespace(transaction, copy.scope), copy)
+            if is_new:
+                put_namespace(transaction, PutNamespace(copy.scope, copy.actor, copy.at_us, copy.settings))
+            return is_new
         case MemoryCopy():
             versions = decide_memory(SqliteGround(transaction), copy, previous, seq=transaction.seq + 1, now_us=now_us)
             if versions:
