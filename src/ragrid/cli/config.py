@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ragrid.cli.context import json_option
+from ragrid.cli.context import grid_file_of, grid_option, json_option
 from ragrid.cli.talk import show
 from ragrid.spec.load import load_grid
 from ragrid.spec.show import effective_values
@@ -21,15 +21,15 @@ def command() -> None:
 @command.command(
     name="show", epilog="\b\nExamples:\n  ragrid config show\n  ragrid config show --grid examples/tron.yaml"
 )
-@click.option(
-    "--grid", "grid_file", default="grid.yaml", show_default=True, type=click.Path(path_type=Path), help="Grid."
-)
+@grid_option
 @json_option
-def config_show(grid_file: Path, as_json: bool) -> None:
+def config_show(grid_file: Path | None, as_json: bool) -> None:
     """Print each value and where it came from; secrets appear as the references that they are."""
-    values = effective_values(load_grid(grid_file))
+    file = grid_file_of(grid_file)
+    values = effective_values(load_grid(file))
     if as_json:
-        show([{"key": key, "value": value, "origin": origin} for key, value, origin in values])
+        found = [{"key": key, "value": value, "origin": origin} for key, value, origin in values]
+        show({"grid_file": str(file), "values": found})
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("key", "value", "origin"):

@@ -13,7 +13,7 @@ from ragrid.drivers.local.layout import Layout, default_root, existing_layout
 from ragrid.drivers.local.locate import locate
 from ragrid.drivers.local.programs import find_programs
 from ragrid.drivers.local.site import Programs, Site
-from ragrid.errors import SpecError, StateError, UnreachableError
+from ragrid.errors import RagridError, SpecError, StateError, UnreachableError
 from ragrid.spec.load import LoadedGrid, load_grid
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -33,6 +33,27 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")(command)
 
 
+def grid_option(command: F) -> F:
+    """Add `--grid` to a verb that reads a grid file and needs nothing to run; see `grid_file_of`."""
+    return click.option(
+        "--grid",
+        "grid_file",
+        type=click.Path(path_type=Path),
+        help="Grid file. Default: grid.yaml in this folder, else that of the grid that was started.",
+    )(command)
+
+
+def grid_file_of(given: Path | None) -> Path:
+    """Return the grid file that is meant; it need not be there."""
+    here = Path("grid.yaml")
+    if given is not None or here.exists():
+        return given or here
+    try:
+        return locate(None).grid_file
+    except RagridError:  # none or several were started
+        return here
+
+
 def site_of_file(loaded: LoadedGrid, state: Path | None) -> Site:
     """Return the site that `ragrid up` would run for a loaded grid file."""
     grid = loaded.grid
@@ -48,16 +69,18 @@ def site_of(loaded: LoadedGrid, host: str, layout: Layout, programs: Programs) -
         layout=layout,
         programs=programs,
         version=ragrid.__version__,
-        source_directory=_source_directory(loaded, layout),
+        source_directory=_source_directory(loaded),
         as_root=os.geteuid() == 0,
     )
 
 
-def _source_directory(loaded: LoadedGrid, layout: Layout) -> Path:
-    """Return the folder of the user's own grid file, also when its copy in the state directory was loaded."""
-    if loaded.source.absolute() == layout.grid_file and layout.grid_origin.exists():
+def _source_directory(loaded: LoadedGrid) -> Path:
+    """Return the folder of the user's own grid file, also when its copy in a state directory was loaded."""
+    source = loaded.source.absolute()
+    layout = Layout(source.parent)
+    if source == layout.grid_file and layout.grid_origin.exists():
         return Path(layout.grid_origin.read_text(encoding="utf-8"))
-    return loaded.source.absolute().parent
+    return source.parent
 
 
 def site_of_state(state: Path | None) -> Site:

@@ -101,4 +101,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"error: {where}{error.strerror or error}; look at the path, its owner and the disk", err=True)
+        return 1
     return result if isinstance(result, int) else 0

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ragrid.apply.bring_up import local_driver
-from ragrid.cli.context import json_option, local_host, site_of
+from ragrid.cli.context import grid_file_of, grid_option, json_option, local_host, site_of
 from ragrid.cli.talk import say, show
 from ragrid.drivers.local.layout import Layout, existing_layout
 from ragrid.drivers.local.prepare import prepare
@@ -25,14 +25,12 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
-@click.option(
-    "--grid", "grid_file", default="grid.yaml", show_default=True, type=click.Path(path_type=Path), help="Grid."
-)
+@grid_option
 @click.option("--runnable", is_flag=True, help="Also make secrets, certificates and model: runs without ragrid.")
 @json_option
-def command(directory: Path, grid_file: Path, runnable: bool, as_json: bool) -> None:
+def command(directory: Path, grid_file: Path | None, runnable: bool, as_json: bool) -> None:
     """Write every generated file of a grid to DIRECTORY, one folder for each host; nothing is started."""
-    loaded = load_grid(grid_file)
+    loaded = load_grid(grid_file_of(grid_file))
     if runnable:
         local_host(loaded)  # hosts that share an authority are more than one folder can be made for
     written: list[str] = []
