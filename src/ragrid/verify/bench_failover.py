@@ -1,11 +1,14 @@
 """What changes and failures behind the edge cost its callers, counted by a client of the measurement's own.
 
 One load goes on all the time while endpoints change, an instance is killed (`kill -9`) and started again, and one hangs
-(SIGSTOP) and goes on. All requests are idempotent; every one of them must be answered.
+(SIGSTOP) and goes on. Its requests are idempotent; every one of them must be answered. Beside an instance that hangs
+there are writes as well, which nobody may repeat: those on it must wait for it.
 """
 
 import asyncio
+import contextlib
 import itertools
+import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,9 +22,12 @@ from ragrid.verify.counting_client import Answer, Tally, load
 from ragrid.verify.failover_arena import PATH, FailoverArena, open_failover_arena
 
 CONNECTIONS = 32
+WRITERS = 4
 #: At least so many requests are answered between two changes, and before and after each failure.
 BETWEEN_CHANGES = 10
 AROUND_FAILURES = 300
+#: Writes before an instance hangs.
+WRITES = 40
 #: How long an instance hangs at least: longer than a check waits for it.
 HANG_S = 2.0
 #: Longest wait for something that must happen.
@@ -34,9 +40,11 @@ def bench_failover(*, rounds: int = 3, changes: int = 100) -> dict[str, Any]:
 
     `changes`: `stray` are requests that began after a change was in force and were answered by an instance that it had
     taken out. `kill`: `out_ms` until the edge calls the killed instance down, `slowest_ms` the longest that any request
-    took, `back_ms` from its taking connections again to its first answer. `hang`: `held` requests were answered only
-    after it went on, the last of them sent `sent_for_ms` after it hung; `back_ms` from its going on to its first new
-    answer. Raises MissingError without nginx, RagridError when nothing is to be seen for too long.
+    took, `back_ms` from its taking connections again to its first answer. `hang`, which lasts until nothing that may be
+    repeated waits any more: `slowest_ms` as before; the edge took `released` requests from the hung instance; it
+    answered `writes_held` of the `writes` after it went on, the last of them sent `sent_for_ms` after it hung; then it
+    took `back_ms` until its first new answer. Raises MissingError without nginx, RagridError when nothing is to be seen
+    for too long.
     """
     with open_failover_arena() as arena:
         return asyncio.run(_bench(arena, rounds=rounds, changes=changes))
@@ -63,7 +71,7 @@ async def _bench(arena: FailoverArena, *, rounds: int, changes: int) -> dict[str
 
 def _worst(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
     """Return the sums of what is counted and the largest of what is timed."""
-    counted = {"requests", "lost"}
+    counted = {"requests", "lost", "released", "writes", "writes_lost"}
     return {
         name: sum(one[name] for one in rounds) if name in counted else max(one[name] for one in rounds)
         for name in (rounds[0] if rounds else {})
@@ -108,38 +116,59 @@ class Scene:
         started_s = time.monotonic()
         back = await self._first_answer(since_s=started_s)
         await self._settle()
-        slowest_ms = _ms(max(one.ended_s - one.began_s for one in before.answers()))
         return {
             **before.counts(),
             "out_ms": out_ms,
-            "slowest_ms": slowest_ms,
+            "slowest_ms": before.slowest_ms(),
             "back_ms": _ms(back.ended_s - started_s),
         }
 
     async def hang(self) -> dict[str, float]:
-        """Stop an instance for a while."""
+        """Stop an instance for a while, at any moment between two checks."""
         before, victim = _Mark(self.tally), self.arena.instances[VICTIM]
-        await self.tally.more(AROUND_FAILURES)
-        hung_s = time.monotonic()
-        victim.hang()
-        try:
-            await self._until(self._is_up, wanted=False)
-            out_ms = _ms(time.monotonic() - hung_s)
-            await asyncio.sleep(max(0.0, HANG_S - (time.monotonic() - hung_s)))
-        finally:
-            went_on_s = time.monotonic()
-            victim.go_on()
-        back = await self._first_answer(since_s=went_on_s)
+        released = await self.arena.released(self.client)
+        async with self._writes() as writes:
+            await self.tally.more(AROUND_FAILURES)
+            await writes.more(WRITES)
+            await asyncio.sleep(self.arena.config.health.interval_s * random.random())  # noqa: S311 - any moment will do
+            hung_s = time.monotonic()
+            victim.hang()
+            try:
+                out_s = await self._out_and_empty()
+                await asyncio.sleep(max(0.0, hung_s + HANG_S - time.monotonic()))
+                released = await self.arena.released(self.client) - released
+            finally:
+                went_on_s = time.monotonic()
+                victim.go_on()
+            back = await self._first_answer(since_s=went_on_s)
         await self._settle()
-        held = [one for one in before.answers() if one.instance == VICTIM and one.began_s < went_on_s < one.ended_s]
-        sent_for_s = max((one.began_s - hung_s for one in held), default=0.0)
+        held = [one for one in writes.answers if one.instance == VICTIM and one.began_s < went_on_s < one.ended_s]
         return {
             **before.counts(),
-            "held": len(held),
-            "sent_for_ms": _ms(max(0.0, sent_for_s)),
-            "out_ms": out_ms,
+            "slowest_ms": before.slowest_ms(),
+            "released": released,
+            "writes": writes.requests,
+            "writes_held": len(held),
+            "writes_lost": writes.faults.total(),
+            "sent_for_ms": _ms(max((max(0.0, one.began_s - hung_s) for one in held), default=0.0)),
+            "out_ms": _ms(out_s - hung_s),
             "back_ms": _ms(back.ended_s - went_on_s),
         }
+
+    def _writes(self) -> contextlib.AbstractAsyncContextManager[Tally]:
+        port, tokens = self.arena.config.http_port, self.arena.writers
+        return load(port, path=PATH, tokens=tokens, connections=WRITERS, method="POST")
+
+    async def _out_and_empty(self) -> float:
+        """Return when the victim was out, once everything that may be repeated and began before has been answered."""
+        await self._until(self._is_up, wanted=False)
+        out_s = time.monotonic()
+
+        async def is_settled() -> bool:
+            return self.tally.is_settled(out_s)
+
+        await self._until(is_settled, wanted=True, what="free of waiting requests")
+        return out_s
 
     async def _is_up(self) -> bool:
         return await self.arena.is_up(self.client, VICTIM)
@@ -159,11 +188,11 @@ class Scene:
             await asyncio.sleep(0.002)
         raise RagridError(f"bench: {VICTIM} answered nothing within {PATIENCE_S:.0f} s of its return; not a result")
 
-    async def _until(self, condition: Callable[[], Awaitable[bool]], *, wanted: bool) -> None:
+    async def _until(self, condition: Callable[[], Awaitable[bool]], *, wanted: bool, what: str = "up") -> None:
         end_s = time.monotonic() + PATIENCE_S
         while await condition() is not wanted:
             if time.monotonic() > end_s:
-                raise RagridError(f"bench: {VICTIM} was not {'up' if wanted else 'down'} within {PATIENCE_S:.0f} s")
+                raise RagridError(f"bench: {VICTIM} was {'not' if wanted else 'still'} {what} after {PATIENCE_S:.0f} s")
             await asyncio.sleep(0.005)
 
 
@@ -177,6 +206,9 @@ class _Mark:
 
     def answers(self) -> list[Answer]:
         return self._tally.answers[self._answers :]
+
+    def slowest_ms(self) -> float:
+        return _ms(max(one.ended_s - one.began_s for one in self.answers()))
 
     def counts(self) -> dict[str, float]:
         lost = self._tally.faults.total() - self._faults

@@ -22,16 +22,21 @@ class Answer:
 
 @dataclass
 class Tally:
-    """What became of the requests so far: every one is an answer or a fault."""
+    """What became of the requests so far: every one is an answer or a fault. `waiting`: connection → when it asked."""
 
     answers: list[Answer] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
+    waiting: dict[object, float] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def requests(self) -> int:
         """How many have ended, one way or the other."""
         return len(self.answers) + self.faults.total()
+
+    def is_settled(self, until_s: float) -> bool:
+        """Whether every request that began before `until_s` has ended."""
+        return all(began_s >= until_s for began_s in self.waiting.values())
 
     async def more(self, number: int) -> None:
         """Wait until so many more have ended. Raises TimeoutError when they do not."""
@@ -53,7 +58,9 @@ class Tally:
 
 
 @contextlib.asynccontextmanager
-async def load(port: int, *, path: str, tokens: Sequence[str], connections: int) -> AsyncIterator[Tally]:
+async def load(
+    port: int, *, path: str, tokens: Sequence[str], connections: int, method: str = "GET"
+) -> AsyncIterator[Tally]:
     """Ask for `path` over that many connections, one request after the other on each, until the block ends.
 
     What was asked before the end is waited for, so that every request counts.
@@ -61,7 +68,7 @@ async def load(port: int, *, path: str, tokens: Sequence[str], connections: int)
     tally, ending = Tally(), asyncio.Event()
 
     async def ask_on(number: int) -> None:
-        request = _request(path, tokens[number % len(tokens)])
+        request = _request(method, path, tokens[number % len(tokens)])
         while not ending.is_set():
             try:
                 await _ask_on_one_connection(port, request, tally, ending)
@@ -79,8 +86,9 @@ async def load(port: int, *, path: str, tokens: Sequence[str], connections: int)
             ending.set()
 
 
-def _request(path: str, token: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+def _request(method: str, path: str, token: str) -> bytes:
+    fields = ("Host: bench", f"Authorization: Bearer {token}", "Content-Length: 0")
+    return "\r\n".join((f"{method} {path} HTTP/1.1", *fields, "", "")).encode()
 
 
 async def _ask_on_one_connection(port: int, request: bytes, tally: Tally, ending: asyncio.Event) -> None:
@@ -88,7 +96,7 @@ async def _ask_on_one_connection(port: int, request: bytes, tally: Tally, ending
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         while not ending.is_set():
-            began_s = time.monotonic()
+            began_s = tally.waiting[writer] = time.monotonic()
             writer.write(request)
             async with asyncio.timeout(TIMEOUT_S):
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -99,4 +107,5 @@ async def _ask_on_one_connection(port: int, request: bytes, tally: Tally, ending
                 raise ValueError(f"status {status}")
             tally.answered(Answer(began_s, time.monotonic(), body.decode()))
     finally:
+        tally.waiting.pop(writer, None)
         writer.close()

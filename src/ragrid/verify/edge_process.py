@@ -66,16 +66,16 @@ def edge_state(key: ECKey, ports: Mapping[str, int], *, version: int = 1) -> Gat
     )
 
 
-def edge_tokens(key: ECKey) -> list[str]:
-    """Return tokens of several readers, good for an hour."""
+def edge_tokens(key: ECKey, *, role: str = "reader") -> list[str]:
+    """Return tokens of several callers with that role, good for an hour."""
     now_s = int(time.time())
     claims = {
         "iss": ISSUER,
         "aud": ["chromadb", "memory", "rag", "vllm"],
         "client_id": "bench",
         "tenant": "default_tenant",
-        "scope": " ".join(BUILTIN_ROLES["reader"]),
-        "roles": ["reader"],
+        "scope": " ".join(BUILTIN_ROLES[role]),
+        "roles": [role],
         "iat": now_s,
         "exp": now_s + 3600,
     }

@@ -83,11 +83,12 @@ _MODULES = ("ndk_http_module.so", "ngx_http_lua_module.so")
 
 @dataclass(frozen=True)
 class FailoverArena:
-    """A running edge, its instances by name, and tokens that it takes."""
+    """A running edge, its instances by name, and tokens that it takes: to read, and to write."""
 
     config: GatewayConfig
     instances: Mapping[str, Instance]
     tokens: tuple[str, ...]
+    writers: tuple[str, ...]
     key: ECKey
 
     def state(self, names: tuple[str, ...], *, version: int) -> GatewayState:
@@ -98,6 +99,11 @@ class FailoverArena:
         """Return what the edge's own page says of an instance."""
         page = await client.get(f"http://127.0.0.1:{self.config.metrics_port}/metrics")
         return re.search(rf'^gateway_instance_up\{{[^}}]*instance="{name}"\}} 1$', page.text, re.MULTILINE) is not None
+
+    async def released(self, client: httpx.AsyncClient) -> int:
+        """Return how many requests the edge has taken from silent instances."""
+        page = await client.get(f"http://127.0.0.1:{self.config.metrics_port}/metrics")
+        return sum(map(int, re.findall(r"^gateway_released_total\{.*\} (\d+)$", page.text, re.MULTILINE)))
 
 
 @contextlib.contextmanager
@@ -115,4 +121,5 @@ def open_failover_arena() -> Iterator[FailoverArena]:
         for instance in instances.values():
             instance.start()
         start_edge(stack, config, edge_state(key, {name: one.port for name, one in instances.items()}))
-        yield FailoverArena(config, instances, tuple(edge_tokens(key)), key)
+        tokens, writers = tuple(edge_tokens(key)), tuple(edge_tokens(key, role="writer"))
+        yield FailoverArena(config, instances, tokens, writers, key)

@@ -121,6 +121,7 @@ local function release_from(address, candidates)
         metrics.add("gateway_released_total", 'service="' .. service .. '"', figure)
     end
     if number > 0 then
+        metrics.flush() -- seldom enough, and who looks at a failure should see it
         ngx.log(ngx.WARN, "instance ", address, " is silent: ", number, " requests that waited for it are tried elsewhere")
     end
 end
