@@ -103,18 +103,7 @@ log_format edge escape=json '{{"time":"$time_iso8601","request_id":"$ragrid_requ
     '"upstream_status":"$upstream_status","first_byte_s":"$upstream_header_time","client":"$remote_addr"}}';
 access_log {_quoted(config.log_directory / "access.log")} edge buffer=64k flush=1s;
 
-lua_package_path "{_plain(config.lua_directory)}/?.lua;{config.lua_path};;";
-lua_package_cpath "{config.lua_c_path};;";
-lua_shared_dict ragrid_state 16m;
-lua_shared_dict ragrid_health 1m;
-lua_shared_dict ragrid_connections 1m;
-lua_shared_dict ragrid_metrics 8m;
-lua_shared_dict ragrid_verdicts 8m;
-lua_shared_dict ragrid_quotas 4m;
-lua_socket_log_errors off;
-{_trusted(config.mutual_tls)}\
-init_by_lua_block {{ edge = require "edge"; edge.init() }}
-init_worker_by_lua_block {{ edge.init_worker() }}
+{_lua_settings(config)}
 
 client_header_timeout {patience.header_s:g}s;
 client_body_timeout {patience.body_s:g}s;
@@ -138,6 +127,22 @@ upstream instances {{
     keepalive_timeout {UPSTREAM_IDLE_S}s;
     keepalive_requests 100000;
 }}"""
+
+
+def _lua_settings(config: GatewayConfig) -> str:
+    return f"""\
+lua_package_path "{_plain(config.lua_directory)}/?.lua;{config.lua_path};;";
+lua_package_cpath "{config.lua_c_path};;";
+lua_shared_dict ragrid_state 16m;
+lua_shared_dict ragrid_health 1m;
+lua_shared_dict ragrid_connections 1m;
+lua_shared_dict ragrid_metrics 8m;
+lua_shared_dict ragrid_verdicts 8m;
+lua_shared_dict ragrid_quotas 4m;
+lua_socket_log_errors off;
+{_trusted(config.mutual_tls)}\
+init_by_lua_block {{ edge = require "edge"; edge.init() }}
+init_worker_by_lua_block {{ edge.init_worker() }}"""
 
 
 def _limit_zones(service: EdgeService) -> str:
