@@ -75,8 +75,25 @@ async def test_a_conversation_is_kept_and_packed(service: MemoryProcess, token: 
         state = await tools.call("get_session_state", id="chat-7")
         assert (state["data"], state["version"]) == ({"asked": ["tea"]}, 1)
         await tools.call("remember", content="Ada drinks green tea at four")
+        assert [one["id"] for one in (await tools.call("list_sessions"))["sessions"]] == ["chat-7"]
         pack = await tools.call("pack_context", budget_tokens=500, query="tea", session_id="chat-7")
         assert [one["kind"] for one in pack["items"]] == ["state", "memory", "message"]
+
+
+async def test_several_memories_at_once_and_what_became_of_them(service: MemoryProcess, token: str) -> None:
+    async with tools_of(service.url, token) as tools:
+        operations = [{"op": "put", "id": f"m{number}", "memory": {"content": "x", "tags": ["t"]}} for number in (1, 2)]
+        done = await tools.call("change_memories", operations=operations, atomic=True)
+        assert [one["status"] for one in done["results"]] == [201, 201]
+        counted = await tools.call("forget_matching", filter={"tags": ["t"]}, dry_run=True)
+        gone = await tools.call("forget_matching", filter={"tags": ["t"]}, token=counted["token"])
+        assert (counted["count"], gone["forgotten"]) == (2, 2)
+        changes = await tools.call("list_changes", since=0)
+        assert [one["op"] for one in changes["changes"]] == ["create", "create", "delete", "delete"]
+        assert (await tools.call("list_changes", since=changes["next_since"], wait_seconds=1))["changes"] == []
+        [space] = (await tools.call("list_namespaces"))["namespaces"]
+        assert (space["name"], space["memories"]) == ("default", 0)
+        assert await tools.call("memory_stats") == {"namespaces": 1, "memories": 0, "bytes": 0}
 
 
 async def test_every_slip_is_named(service: MemoryProcess, token: str) -> None:

@@ -10,9 +10,10 @@ from ragrid.services.memory.api.routes import MemoryApi
 from ragrid.services.memory.inmemory.store import InMemoryStore
 from ragrid.services.memory.tools.arguments import inner_request, lean
 from ragrid.services.memory.tools.schema import input_schema
-from ragrid.services.memory.tools.table import TOOLS, offered
+from ragrid.services.memory.tools.table import DESTRUCTIVE, NO_TOOLS, TOOLS, offered
 from ragrid.system.clock import ManualClock
 from ragrid.web.problem import Problem
+from support.token_mint import TokenMint
 
 ALL = frozenset({"memory:read", "memory:write", "memory:admin"})
 
@@ -24,17 +25,31 @@ def operations() -> tuple[Operation, ...]:
 
 @pytest.fixture(scope="module")
 def tools(operations: tuple[Operation, ...]) -> dict[str, Operation]:
-    return {name: operation for name, (_, operation) in offered(operations, ALL).items()}
+    return {name: operation for name, (_, operation) in offered(operations).items()}
 
 
 def test_every_tool_is_an_operation_that_there_is(tools: dict[str, Operation]) -> None:
     assert list(tools) == [one.name for one in TOOLS]
 
 
+def test_every_operation_is_one_tool_or_named_as_none(operations: tuple[Operation, ...]) -> None:
+    assert sorted([*(one.operation_id for one in TOOLS), *NO_TOOLS]) == sorted(one.id for one in operations)
+    assert {one.id for one in operations} > DESTRUCTIVE
+
+
 def test_nothing_is_offered_that_a_caller_may_not_do(operations: tuple[Operation, ...]) -> None:
-    assert offered(operations, frozenset()) == {}
-    reading = offered(operations, frozenset({"memory:read"}))
-    assert {operation.permission for _, operation in reading.values()} == {"memory:read"}
+    mint = TokenMint()
+
+    def shown(**claims: Any) -> dict[str, Operation]:
+        caller = mint.verifier().verify(mint.token(**claims))
+        return {name: operation for name, (_, operation) in offered(operations, caller).items()}
+
+    assert shown(scope="") == {}
+    assert {operation.permission for operation in shown(scope="memory:read").values()} == {"memory:read"}
+    assert len(shown(scope=" ".join(ALL))) == len(TOOLS)
+    held = shown(memory_user="ada")
+    assert {"remember", "search_memories", "forget_matching"} <= set(held)
+    assert not {"list_changes", "list_sessions", "memory_stats"} & set(held)
 
 
 def test_every_schema_is_sound_and_closed(tools: dict[str, Operation]) -> None:

@@ -61,6 +61,15 @@ def check_confinement(operation_id: str, claims: Claims) -> None:
         raise confined("the token is for some namespaces alone, and this is about all of them")
 
 
+def is_held(operation_id: str, claims: Claims) -> bool:
+    """Tell whether the operation can be held to what the token is for."""
+    try:
+        check_confinement(operation_id, claims)
+    except Problem:
+        return False
+    return True
+
+
 def confined(detail: str) -> Problem:
     """Return the refusal of what a token that is for less may not do."""
     detail += "; ask for a token without `memory_ns` and `memory_user`"

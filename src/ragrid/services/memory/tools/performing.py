@@ -1,5 +1,6 @@
 """Carries out an operation inside this process, for a caller whose token was verified already."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +42,13 @@ def _request(operation: Operation, wanted: InnerRequest, claims: Claims) -> Requ
         "state": {"claims": claims},
     }
 
+    has_body = True
+
     async def receive() -> Message:
+        nonlocal has_body
+        if not has_body:
+            await asyncio.Event().wait()  # nobody leaves: who waits for that waits until the answer is there
+        has_body = False
         return {"type": "http.request", "body": wanted.body, "more_body": False}
 
     return Request(scope, receive)

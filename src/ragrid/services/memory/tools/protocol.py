@@ -28,7 +28,7 @@ from ragrid.services.memory.model import BODY_BYTES
 from ragrid.services.memory.tools.arguments import inner_request, lean
 from ragrid.services.memory.tools.performing import Outcome, outcome_of
 from ragrid.services.memory.tools.schema import input_schema
-from ragrid.services.memory.tools.table import INSTRUCTIONS, offered
+from ragrid.services.memory.tools.table import DESTRUCTIVE, INSTRUCTIONS, offered
 from ragrid.services.memory.tools.table import Tool as Offered
 from ragrid.web.application import request_id_of
 from ragrid.web.auth import claims_of
@@ -64,17 +64,17 @@ class _Tools:
 
     def __init__(self, operations: Sequence[Operation]) -> None:
         self._operations = tuple(operations)
-        every = offered(operations, {one.permission for one in operations})
+        every = offered(operations)
         self._schemas = {operation.id: input_schema(operation) for _, operation in every.values()}
 
     async def list(self, context: Context, _params: PaginatedRequestParams | None) -> ListToolsResult:
-        found = offered(self._operations, claims_of(_http(context)).permissions)
+        found = offered(self._operations, claims_of(_http(context)))
         return ListToolsResult(tools=[self._described(tool, one) for tool, one in found.values()])
 
     async def call(self, context: Context, params: CallToolRequestParams) -> CallToolResult:
         request = _http(context)
         claims = claims_of(request)
-        every = offered(self._operations, frozenset(one.permission for one in self._operations))
+        every = offered(self._operations)
         if params.name not in every:
             return _refused(f"no tool {params.name[:64]!r}; known are: {', '.join(every)}")
         _, operation = every[params.name]
@@ -96,7 +96,7 @@ class _Tools:
         is_reading = operation.permission == "memory:read"
         hints = ToolAnnotations(
             read_only_hint=is_reading,
-            destructive_hint=operation.method in ("PUT", "PATCH", "DELETE"),
+            destructive_hint=operation.method in ("PUT", "PATCH", "DELETE") or operation.id in DESTRUCTIVE,
             idempotent_hint=is_reading or operation.method in ("PUT", "DELETE"),
             open_world_hint=False,
         )

@@ -1,8 +1,10 @@
 """Which operations are tools, and how they are told to a language model. Pure."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ragrid.identity.claims import Claims
+from ragrid.services.memory.api.confinement import is_held
 from ragrid.services.memory.api.operation import Operation
 
 #: What a client tells its model about the whole server.
@@ -54,12 +56,6 @@ TOOLS: Sequence[Tool] = (
         "List the versions of a memory, newest first: what it said, who changed it.",
     ),
     Tool(
-        "get_context",
-        "packContext",
-        "Get what to know now within a budget of tokens: pinned memories, what `query` finds, and the conversation"
-        " `session_id`. Call it at the start of a turn.",
-    ),
-    Tool(
         "restore_memory",
         "restoreMemory",
         "Make an earlier version the current one again, also after a delete; without `version`, undo the last change.",
@@ -67,7 +63,8 @@ TOOLS: Sequence[Tool] = (
     Tool(
         "pack_context",
         "packContext",
-        "Choose what to know now, within a budget of tokens: pinned and fitting memories, recent messages, the state.",
+        "Get what to know now within a budget of tokens: pinned memories, what `query` finds, and the conversation"
+        " `session_id`, its state and last messages. Call it at the start of a turn.",
     ),
     Tool(
         "append_messages",
@@ -77,10 +74,41 @@ TOOLS: Sequence[Tool] = (
     Tool("list_messages", "listMessages", "Read the messages of a conversation."),
     Tool("get_session_state", "readState", "Read the working state of a conversation: plans, unfinished work."),
     Tool("put_session_state", "replaceState", "Replace the working state of a conversation whole."),
+    Tool("list_sessions", "listSessions", "List the conversations of a namespace."),
+    Tool("delete_session", "deleteSession", "Erase a conversation, messages and state, for good."),
+    Tool(
+        "change_memories",
+        "changeMemories",
+        "Carry out up to 1,000 creates, puts, patches, deletes and restores in one commit; `atomic`: all or none.",
+    ),
+    Tool(
+        "forget_matching",
+        "forgetMemories",
+        "Delete every memory that a filter matches: first with `dry_run`, which counts them and gives a token, then"
+        " with that token and the same filter.",
+    ),
+    Tool(
+        "list_changes",
+        "readChanges",
+        "Read what has changed since a `seq`, in order; go on with `next_since`. `since` may be `latest`.",
+    ),
+    Tool("list_namespaces", "listNamespaces", "List the namespaces with their settings and what is in them."),
+    Tool("get_namespace", "readNamespace", "Read the settings of a namespace, its quotas and how much is in it."),
+    Tool("put_namespace", "putNamespace", "Make a namespace, or replace its settings: life times, quotas, duplicates."),
+    Tool("delete_namespace", "deleteNamespace", "Erase a namespace with all that is in it and all its history."),
+    Tool("memory_stats", "readStats", "Count namespaces, memories and their bytes."),
 )
+#: Operations that are no tools: streams and files are for programs, and jobs for who runs the grid.
+NO_TOOLS = ("streamChanges", "exportMemories", "importMemories", "readJob", "listJobs", "reembed", "readDescription")
+#: Tools that take away what is there, beside those whose method says so.
+DESTRUCTIVE = frozenset({"forgetMemories", "changeMemories"})
 
 
-def offered(operations: Sequence[Operation], permissions: Collection[str]) -> Mapping[str, tuple[Tool, Operation]]:
-    """Return the tools that a caller with `permissions` may use, by name, in the order of the table."""
-    known = {one.id: one for one in operations if one.permission in permissions}
+def offered(operations: Sequence[Operation], claims: Claims | None = None) -> Mapping[str, tuple[Tool, Operation]]:
+    """Return the tools that the caller may use, by name, in the order of the table; without `claims`, all of them."""
+    known = {one.id: one for one in operations if claims is None or _is_allowed(one, claims)}
     return {tool.name: (tool, known[tool.operation_id]) for tool in TOOLS if tool.operation_id in known}
+
+
+def _is_allowed(operation: Operation, claims: Claims) -> bool:
+    return operation.permission in claims.permissions and is_held(operation.id, claims)
