@@ -32,7 +32,7 @@ class IndexedStore(PostgresStore):
     """Has every vector in the server's index before each search, whatever the size of the namespace."""
 
     async def search(self, *arguments: Any, **more: Any) -> tuple[Hit, ...]:
-        assert self.nearest.is_used, self.nearest.state
+        assert self.nearest.state.startswith("pgvector"), self.nearest.state
         await self.nearest.bring_forward(prune=True)
         return await super().search(*arguments, **more)
 

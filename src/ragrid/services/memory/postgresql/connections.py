@@ -19,7 +19,7 @@ EXPORTS = 4
 class Connections:
     """The connections of one process to the database; every facet works over one object of it."""
 
-    def __init__(self, dsn: str, *, index_from_rows: int = FROM_ROWS) -> None:
+    def __init__(self, dsn: str, *, index_from_rows: int | None = FROM_ROWS) -> None:
         self.pool = Pool(dsn, READERS)
         self.reads = GroupedReads(self.pool)
         self.writing = Pool(dsn, LANES)

@@ -8,7 +8,7 @@ until enough rows met the filter, and compares one by one where the filter lets 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import asyncpg
 
@@ -17,7 +17,7 @@ from ragrid.services.memory.embedding.matrix import unpack
 from ragrid.services.memory.metrics import VECTOR_INDEX, VECTOR_INDEX_ADDED
 from ragrid.services.memory.postgresql import nearest_statements as statements
 from ragrid.services.memory.postgresql.failures import FAILURES
-from ragrid.services.memory.postgresql.nearest_tables import NoIndexError, index_models, prepare
+from ragrid.services.memory.postgresql.nearest_tables import NoIndexError, index_models, models_in_use, prepare
 from ragrid.services.memory.postgresql.pool import Pool
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ GONE = (
 class NearestIndex:
     """The index of one database, as one replica sees it; any number of replicas may keep it together."""
 
-    def __init__(self, dsn: str, *, from_rows: int = FROM_ROWS) -> None:
+    def __init__(self, dsn: str, *, from_rows: int | None = FROM_ROWS) -> None:
         self._pool = Pool(dsn, 1)
         self._from_rows = from_rows
         self._task: asyncio.Task[None] | None = None
@@ -55,15 +55,16 @@ class NearestIndex:
         self._version: str | None = None
         self._reason = "not looked for yet"
         self._look_again_s = 0.0
+        #: Models that have an index.
+        self._indexed: frozenset[int] = frozenset()
         #: By tenant: what it had when it was last brought forward, and when it was last pruned.
-        self._kept: dict[str, int] = {}
+        self._kept: dict[str, tuple[int, int]] = {}
         self._pruned: dict[str, int] = {}
         self._next_prune_s = 0.0
 
-    @property
-    def is_used(self) -> bool:
-        """Tell whether searches may ask the index."""
-        return self._version is not None
+    def has(self, model: int) -> bool:
+        """Tell whether searches may ask the index for a model's vectors."""
+        return self._version is not None and model in self._indexed
 
     @property
     def state(self) -> str:
@@ -74,6 +75,9 @@ class NearestIndex:
 
     async def open(self) -> None:
         """Look for the extension and begin to keep the index; a server without it is no fault."""
+        if self._from_rows is None:
+            self._reason = "no index is wanted"
+            return
         await self.look()
         self._task = asyncio.create_task(self._keep())
 
@@ -91,7 +95,6 @@ class NearestIndex:
         try:
             async with self._pool.connection(None) as connection:
                 version = await prepare(connection)
-                await index_models(connection)
         except NoIndexError as error:
             self._set(None, str(error))
         except (*FAILURES, RagridError) as error:
@@ -102,8 +105,9 @@ class NearestIndex:
 
     def lose(self, error: BaseException) -> None:
         """Hear that the index is not there any more; searches compare with all vectors until it is found again."""
-        if self._version is not None:
-            logger.warning("the index of vectors is gone; all are compared", extra={"reason": str(error)})
+        if self._version is None:
+            return
+        logger.warning("the index of vectors is gone; all are compared", extra={"reason": str(error)})
         self._set(None, f"the index is gone ({error})")
         self._look_again_s = 0.0
 
@@ -112,15 +116,20 @@ class NearestIndex:
         async with self._turn:
             added = 0
             async with self._pool.connection(None) as connection:
-                models = await index_models(connection)
+                models = await models_in_use(connection)
                 tenants = await connection.fetch(statements.TENANTS, self._from_rows)
             for tenant, stamp, seq, is_large in tenants:
-                if is_large and self._kept.get(tenant) != stamp:
-                    added += await self._bring_tenant(tenant, models)
-                    self._kept[tenant] = stamp
+                if is_large and self._kept.get(tenant) != (stamp, seq):
+                    some, is_whole = await self._bring_tenant(tenant, models)
+                    added += some
+                    if is_whole:
+                        self._kept[tenant] = (stamp, seq)
                 if prune and self._pruned.get(tenant) != seq:
                     await self._prune(tenant)
                     self._pruned[tenant] = seq
+            # After the vectors: an index is made much faster than it grows.
+            async with self._pool.connection(None) as connection:
+                self._indexed = await index_models(connection, models)
             VECTOR_INDEX_ADDED.inc(added)
             return added
 
@@ -130,7 +139,7 @@ class NearestIndex:
         while True:
             await asyncio.sleep(PAUSE_S)
             try:
-                if not self.is_used:
+                if self._version is None:
                     if loop.time() >= self._look_again_s:
                         await self.look()
                     continue
@@ -150,15 +159,17 @@ class NearestIndex:
         if self.state != before:
             logger.info("how the nearest vectors are found", extra={"way": self.state})
 
-    async def _bring_tenant(self, tenant: str, models: dict[int, int]) -> int:
-        added = 0
+    async def _bring_tenant(self, tenant: str, models: Mapping[int, int]) -> tuple[int, bool]:
+        """Return how many vectors were added, and whether none is left, not even one that another replica takes."""
+        added, is_whole = 0, True
         async with self._pool.connection(tenant) as connection:
             for (namespace,) in await connection.fetch(statements.NAMESPACES, tenant, self._from_rows):
                 for model, dimension in models.items():
                     await connection.execute(statements.BEGIN, tenant, namespace, model)
                     while some := await _add(connection, (tenant, namespace, model), dimension):
                         added += some
-        return added
+                    is_whole = is_whole and some == 0
+        return added, is_whole
 
     async def _prune(self, tenant: str) -> None:
         async with self._pool.connection(tenant) as connection:
@@ -169,17 +180,16 @@ class NearestIndex:
             await connection.execute(statements.FORGET, tenant)
 
 
-async def _add(connection: asyncpg.Connection, place: tuple[str, str, int], dimension: int) -> int:
-    """Add the next vectors of a namespace, unless another replica does; return how many."""
+async def _add(connection: asyncpg.Connection, place: tuple[str, str, int], dimension: int) -> int | None:
+    """Add the next vectors of a namespace; return how many, or None when another replica is about it."""
     async with connection.transaction():
         done: int | None = await connection.fetchval(statements.TAKE, *place)
         if done is None:
-            return 0
+            return None
         rows: Sequence[asyncpg.Record] = await connection.fetch(statements.NEXT, *place, done, BATCH)
-        if not rows:
-            return 0
-        members = unpack([row["vector"] for row in rows], dimension).ravel().tolist()
-        columns = ([row["position"] for row in rows], [row["stamp"] for row in rows], members)
-        await connection.execute(statements.keep_statement(dimension), *place, *columns)
-        await connection.execute(statements.DONE, *place, rows[-1]["stamp"])
+        if rows:
+            members = unpack([row["vector"] for row in rows], dimension).ravel().tolist()
+            columns = ([row["position"] for row in rows], [row["stamp"] for row in rows], members)
+            await connection.execute(statements.keep_statement(dimension), *place, *columns)
+            await connection.execute(statements.DONE, *place, rows[-1]["stamp"])
         return len(rows)

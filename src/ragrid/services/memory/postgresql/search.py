@@ -69,7 +69,7 @@ class PostgresSearch(Connections):
             try:
                 return await self._found(asked, vector, limit)
             except StoreBrokenError as error:
-                if not (self.nearest.is_used and isinstance(error.__cause__, GONE)):
+                if not isinstance(error.__cause__, GONE):
                     raise
                 self.nearest.lose(error.__cause__)
             return await self._found(asked, vector, limit)
@@ -90,7 +90,7 @@ class PostgresSearch(Connections):
         if found is None or found["dimension"] != len(vector.values):
             return []
         model: int = found["number"]
-        if self.nearest.is_used:
+        if self.nearest.has(model):
             ranked = await nearest(connection, _question(asked, model, vector))
             if ranked is not None:
                 return ranked

@@ -40,12 +40,12 @@ class PostgresStore(
 
     @classmethod
     async def open(
-        cls, dsn: str, *, vector_cache_bytes: int = VECTOR_CACHE_BYTES, index_from_rows: int = FROM_ROWS
+        cls, dsn: str, *, vector_cache_bytes: int = VECTOR_CACHE_BYTES, index_from_rows: int | None = FROM_ROWS
     ) -> "PostgresStore":
         """Check and migrate the database at `dsn`, and return the store in it.
 
         `vector_cache_bytes` bounds the vectors that are kept in memory for searches. Where the server has pgvector,
-        the vectors of namespaces from `index_from_rows` memories on are indexed there.
+        the vectors of namespaces from `index_from_rows` memories on are indexed there; with None, no index is used.
 
         The role must own the database or may create schemas in it, and must be bound by row-level security. Raises
         StateError when it is not, when the server is too old, and when the tables are a newer release's, and
