@@ -7,6 +7,9 @@ import msgspec
 
 from ragrid.services.memory.api.operation import COMMON_PROBLEMS, Operation, Parameter, Success
 from ragrid.services.memory.api.problems import PROBLEM_STATUS
+from ragrid.services.memory.api.search import SearchRequest
+from ragrid.services.memory.messages import MessageInput
+from ragrid.services.memory.model import MemoryInput
 from ragrid.web.problem import MEDIA_TYPE
 
 _SCHEMAS = "#/components/schemas/"
@@ -21,6 +24,24 @@ _HEADERS: Mapping[str, str] = {
     "idempotency-replayed": "`true` when this answer was given to the same request before.",
     "retry-after": "Seconds to wait before the next attempt.",
     "www-authenticate": "What kind of token is wanted (RFC 6750).",
+}
+#: What the types themselves cannot say: which members need one another.
+_SAYS_SOMETHING = {
+    "anyOf": [
+        {"properties": {"content": {"minLength": 1}}, "required": ["content"]},
+        {"properties": {"data": {"minProperties": 1}}, "required": ["data"]},
+    ]
+}
+_ASKS_SOMETHING = {
+    "anyOf": [
+        {"properties": {"query": {"minLength": 1}}, "required": ["query"]},
+        {"properties": {"vector": {"type": "object"}}, "required": ["vector"]},
+    ]
+}
+_RULES: Mapping[type, Mapping[str, Any]] = {
+    MemoryInput: _SAYS_SOMETHING,
+    MessageInput: _SAYS_SOMETHING,
+    SearchRequest: _ASKS_SOMETHING,
 }
 _HEADERS_OF_STATUS: Mapping[int, tuple[str, ...]] = {
     401: ("www-authenticate",),
@@ -52,6 +73,9 @@ def openapi_document(operations: Sequence[Operation], *, base: str, version: str
     """Return the description of `operations`, whose paths lie below `base`; the same bytes each time."""
     types = _types(operations)
     found, components = msgspec.json.schema_components(types, ref_template=_SCHEMAS + "{name}")
+    for kind, rules in _RULES.items():
+        if kind.__name__ in components:
+            components[kind.__name__].update(rules)
     schemas = _Schemas(types, found)
     paths: dict[str, dict[str, Any]] = {}
     for one in sorted(operations, key=lambda each: (each.path, each.method)):
