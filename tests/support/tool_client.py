@@ -48,17 +48,20 @@ def text_of(result: CallToolResult) -> str:
 @asynccontextmanager
 async def tools_of(
     address: str,
-    token: str,
+    token: str | None = None,
     *,
     mode: str = "auto",
     verify: ssl.SSLContext | None = None,
     transport: httpx2.AsyncBaseTransport | None = None,
+    auth: httpx2.Auth | None = None,
 ) -> AsyncIterator[Tools]:
-    """Connect to the server at `address`/mcp."""
-    headers = {"authorization": f"Bearer {token}"}
+    """Connect to the server at `address`/mcp, with a token, or with what gets one."""
+    headers = {"authorization": f"Bearer {token}"} if token is not None else {}
     options: dict[str, Any] = {"verify": verify} if verify is not None else {}
     async with (
-        httpx2.AsyncClient(headers=headers, transport=transport, trust_env=False, timeout=30, **options) as http,
+        httpx2.AsyncClient(
+            headers=headers, transport=transport, trust_env=False, timeout=30, auth=auth, **options
+        ) as http,
         Client(streamable_http_client(f"{address}/mcp", http_client=http), mode=mode) as client,
     ):
         yield Tools(client)

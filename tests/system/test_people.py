@@ -53,7 +53,7 @@ def acts_as_the_person_who_is_signed_in(grid: RunningGrid, environment: dict[str
 
 def test_a_person_signs_in_from_the_command_line_and_is_shut_out(grid: RunningGrid) -> None:
     with_input(grid, f"{PASSWORD}\n", "user", "add", "eve", "--role", "writer", "--json")
-    assert [one["name"] for one in grid.json("user", "list")["users"]] == ["eve"]
+    assert "eve" in [one["name"] for one in grid.json("user", "list")["users"]]
     environment = {**grid.environment, "XDG_CONFIG_HOME": str(grid.home / "config")}
     login = subprocess.Popen((str(RAGRID), "login", "--json"), env=environment, stdout=-1, stderr=-1, text=True)
     try:

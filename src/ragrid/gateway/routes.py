@@ -311,6 +311,7 @@ _TOKENS = ServicePolicy(
         _page("device"),
         _read("jwks", "/.well-known/jwks.json", None),
         _read("metadata", "/.well-known/oauth-authorization-server", None),
+        _read("resource", "/.well-known/oauth-protected-resource/mcp", None),
         Route(
             name="admin",
             methods=("GET", "HEAD", *_WRITES),

@@ -60,7 +60,7 @@ def read_request(form: Form, client: Client | None, settings: TokensSettings) ->
             client_id=client.client_id,
             redirect_uri=redirect_uri,
             scope=asked_scope(form, settings),
-            audience=audience_of(form, audiences_of(settings)),
+            audience=audience_of(form, audiences_of(settings), issuer=settings.issuer),
             state=state,
             challenge=form.needed("code_challenge"),
         )

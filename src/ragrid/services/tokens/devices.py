@@ -64,7 +64,7 @@ class Devices:
             user_code=letters,
             client_id=client.client_id,
             scope=asked_scope(form, self._settings),
-            audience=audience_of(form, audiences_of(self._settings)),
+            audience=audience_of(form, audiences_of(self._settings), issuer=self._settings.issuer),
             expires_s=self._clock.now_s() + DEVICE_S,
         )
         with self._store.change():

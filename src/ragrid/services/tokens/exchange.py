@@ -44,7 +44,7 @@ class Exchange:
         if members is None:
             raise OAuthError("invalid_grant", "the subject token is over, revoked, or none of this grid")
         grant = Grant(
-            audience=audience_of(form, members["aud"]),
+            audience=audience_of(form, members["aud"], issuer=self._settings.issuer),
             permissions=scope_of(form.one("scope"), frozenset(members["scope"].split())),
             lifetime_s=min(self._settings.access_token_s, members["exp"] - self._clock.now_s()),
             confinement=confinement_of(form, members),

@@ -34,6 +34,8 @@ _AUTHENTICATED = ("token", "revocation", "introspection")
 #: What an assertion may be signed with; the key that the client registered fixes which of them.
 ALGORITHMS = ("ES256", "RS256", "Ed25519")
 _REPEATED = frozenset({"resource", "audience"})
+#: Addresses at which clients that know no grid look for a service, and the service. `/mcp`: agents and editors.
+RESOURCES: Mapping[str, str] = {"/mcp": "memory"}
 #: The service that these tokens let an administrator call, whatever the grid lists besides.
 OWN_AUDIENCE = "tokens"
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
@@ -159,7 +161,7 @@ def decide(form: Form, client: Client, settings: TokensSettings) -> Grant:
         raise OAuthError("unauthorized_client", "this client acts for people only")
     allowed = permissions_of(client.roles, settings.roles)
     return Grant(
-        audience=audience_of(form, audiences_of(settings)),
+        audience=audience_of(form, audiences_of(settings), issuer=settings.issuer),
         permissions=scope_of(form.one("scope"), allowed),
         lifetime_s=_lifetime_s(client.roles, settings),
         confinement=confinement_of(form),
@@ -216,6 +218,20 @@ def metadata(settings: TokensSettings) -> dict[str, Any]:
     }
 
 
+def resource_metadata(settings: TokensSettings, path: str) -> dict[str, Any]:
+    """Return what tells a client which server gives the tokens for a resource of ours (RFC 9728)."""
+    service, issuer = RESOURCES[path], settings.issuer
+    known = permissions_of(tuple(settings.roles), settings.roles)
+    return {
+        "resource": f"{issuer}{path}",
+        "resource_name": f"{service} of this grid",
+        "authorization_servers": [issuer],
+        # What administrators alone may do is asked for by whoever knows that they are one.
+        "scopes_supported": sorted({f"{service}:read", f"{service}:write"} & known),
+        "bearer_methods_supported": ["header"],
+    }
+
+
 def _basic(authorization: str) -> Credentials:
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":
@@ -230,9 +246,13 @@ def _basic(authorization: str) -> Credentials:
     return Credentials(unquote_plus(client_id), unquote_plus(secret))
 
 
-def audience_of(form: Form, known: Sequence[str]) -> tuple[str, ...]:
-    """Return the services that a request names, all of `known` when it names none; raises OAuthError for others."""
-    wanted = {value for name in sorted(_REPEATED) for value in form.members.get(name, ())}
+def audience_of(form: Form, known: Sequence[str], *, issuer: str) -> tuple[str, ...]:
+    """Return the services that a request names, all of `known` when it names none; raises OAuthError for others.
+
+    A service with a description of its own (`resource_metadata`) may be named by its address, too.
+    """
+    services = {f"{issuer}{path}": service for path, service in RESOURCES.items()}
+    wanted = {services.get(value, value) for name in sorted(_REPEATED) for value in form.members.get(name, ())}
     if wanted - set(known):
         raise OAuthError("invalid_target", f"wanted any of: {' '.join(known)}")
     return tuple(name for name in known if not wanted or name in wanted)

@@ -17,18 +17,21 @@ from ragrid.services.tokens.devices import Devices
 from ragrid.services.tokens.exchange import Exchange
 from ragrid.services.tokens.grants import (
     NO_STORE,
+    RESOURCES,
     Credentials,
     Form,
     OAuthError,
     credentials_of,
     metadata,
     parse_form,
+    resource_metadata,
 )
 from ragrid.services.tokens.issuer import IssuedToken, Issuer
 from ragrid.services.tokens.rotation import JWKS_MAX_AGE_S
 from ragrid.services.tokens.sign_ins import SignIns
 from ragrid.spec.settings import TokensSettings
 from ragrid.web.application import read_body
+from ragrid.web.problem import Problem
 
 #: A form with an 8 KB token in it fits twice.
 FORM_LIMIT_BYTES = 16 * 1024
@@ -42,7 +45,7 @@ _CACHED = {"Cache-Control": f"public, max-age={int(JWKS_MAX_AGE_S)}"}
 
 
 class OAuthEndpoints:
-    """The endpoints of RFC 6749, 7009, 7662, 8414 and 7517, on top of one Issuer."""
+    """The endpoints of RFC 6749, 7009, 7662, 8414, 9728 and 7517, on top of one Issuer."""
 
     def __init__(
         self,
@@ -60,6 +63,11 @@ class OAuthEndpoints:
         self._exchange = exchange
         self._desk = desk
         self._metadata = msgspec.json.encode(metadata(settings))
+        self._resources = {
+            path: msgspec.json.encode(resource_metadata(settings, path))
+            for path, service in RESOURCES.items()
+            if service in settings.audiences
+        }
 
     def routes(self) -> list[Route]:
         """Return the routes; all of them answer without a bearer token."""
@@ -70,6 +78,7 @@ class OAuthEndpoints:
             Route("/oauth2/introspect", self._introspect, methods=["POST"]),
             Route("/.well-known/jwks.json", self._jwks),
             Route("/.well-known/oauth-authorization-server", self._describe),
+            *(Route(f"/.well-known/oauth-protected-resource{path}", self._describe_resource) for path in RESOURCES),
             Route("/revocations", self._revocations),
         ]
 
@@ -128,6 +137,12 @@ class OAuthEndpoints:
 
     async def _describe(self, _request: Request) -> Response:
         return Response(self._metadata, headers=_CACHED, media_type="application/json")
+
+    async def _describe_resource(self, request: Request) -> Response:
+        path = request.url.path.removeprefix("/.well-known/oauth-protected-resource")
+        if path not in self._resources:
+            raise Problem(404, "not-found", f"this grid has no {RESOURCES[path]}")
+        return Response(self._resources[path], headers=_CACHED, media_type="application/json")
 
     async def _revocations(self, request: Request) -> Response:
         """For the gateway's controller; on the private port only, no route leads here.
