@@ -75,17 +75,26 @@ def test_the_official_client_lists_models_and_completes(vllm_grid: RunningGrid) 
 
 
 def test_a_stream_arrives_token_by_token_while_the_model_still_generates(vllm_grid: RunningGrid) -> None:
-    client = official_client(vllm_grid)
-    before = own_figure(vllm_grid, GENERATED)
-    stream = client.completions.create(
+    # Whoever held the stream back would never show a token early; a busy machine may wake the client late now and then.
+    shares = []
+    for _ in range(10):
+        shares.append(_generated_when_the_first_token_came(vllm_grid))
+        if shares[-1] < LONG / 2:
+            break
+    assert min(shares) < LONG / 2, f"of {LONG} tokens, {shares} were generated when the first one came"
+
+
+def _generated_when_the_first_token_came(grid: RunningGrid) -> float:
+    before = own_figure(grid, GENERATED)
+    stream = official_client(grid).completions.create(
         model="tiny", prompt="The license", max_tokens=LONG, temperature=0, stream=True, extra_body={"ignore_eos": True}
     )
     events = iter(stream)
     next(events)
     # Its gauge of running requests may lag behind the first token; the counter grows with each.
-    generated = own_figure(vllm_grid, GENERATED) - before
-    assert generated < LONG / 2, f"{generated:.0f} of {LONG} tokens were generated when the first one came"
+    generated = own_figure(grid, GENERATED) - before
     assert sum(1 for _ in events) > LONG / 2
+    return generated
 
 
 def test_a_client_that_leaves_ends_the_generation(vllm_grid: RunningGrid) -> None:
