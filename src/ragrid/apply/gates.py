@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from ragrid.drivers.local.driver import LocalDriver
@@ -10,7 +11,7 @@ from ragrid.drivers.local.part import Part
 from ragrid.drivers.local.parts_watch import watched_instances
 from ragrid.drivers.local.site import Site
 from ragrid.drivers.local.supervisor import states_by_name
-from ragrid.errors import RagridError, UnreachableError
+from ragrid.errors import UnreachableError
 from ragrid.monitoring.coverage import fetch_coverage
 
 #: Longest wait for one part after the last one became ready, unless its own start takes longer (a large model).
@@ -22,6 +23,8 @@ ROUTES_WAIT_S = 30.0
 #: With a longer scrape interval than this, `up` does not wait for the first scrapes.
 PATIENT_SCRAPE_S = 15.0
 _POLL_S = 0.1
+#: How much of a log is shown below an error.
+_LOG_END_BYTES, _LOG_END_LINES = 4096, 5
 #: States of supervisord in which a part will not come back by itself.
 _HOPELESS = frozenset({"FATAL", "UNKNOWN"})
 
@@ -115,15 +118,15 @@ def _refuse_hopeless(driver: LocalDriver, left: Sequence[Part], waited_s: float)
         patience_s = MODEL_WAIT_S if part.name == "vllm" else READY_WAIT_S
         if state is None or state.state in _HOPELESS or waited_s > patience_s:
             word = state.state.lower() if state else "unknown to the supervisor"
-            raise UnreachableError(
-                f"{part.name}: not ready after {waited_s:.0f} s ({word});"
-                f" its log ends: {log_end(driver, part.name)!r}; see `ragrid logs {part.name}`"
-            )
+            told = f"{part.name}: not ready after {waited_s:.0f} s ({word}); see `ragrid logs {part.name}`, which ends:"
+            raise UnreachableError("\n".join((told, *log_end(driver.layout.log / f"{part.name}.log"))))
 
 
-def log_end(driver: LocalDriver, part: str, *, size_bytes: int = 600) -> str:
-    """Return the end of the log of `part`."""
+def log_end(log: Path) -> Iterator[str]:
+    """Yield the last lines of a log, shortened, for people to read below an error."""
     try:
-        return (driver.layout.log / f"{part}.log").read_bytes()[-size_bytes:].decode(errors="replace").strip()
+        text = log.read_bytes()[-_LOG_END_BYTES:].decode(errors="replace")
     except OSError as error:
-        raise RagridError(f"{part}: no log yet ({error.strerror})") from error
+        yield f"  | {error.strerror}"
+        return
+    yield from (f"  | {line[:200]}" for line in text.rstrip().splitlines()[-_LOG_END_LINES:])

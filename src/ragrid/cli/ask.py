@@ -10,6 +10,13 @@ from ragrid.cli.talk import console, show
 from ragrid.client import Answer, Citation, Cited, Done, GridClient, Piece
 
 _QUOTE_LENGTH = 100
+#: What the codes in `degraded` mean to who asked; docs/rag.md lists them.
+_DEGRADED = {
+    "vector-store-away": "ChromaDB did not answer: passages were found by their words alone; see `ragrid status`",
+    "embedder-away": "the embedder did not answer: passages were found by their words alone; see `ragrid status`",
+    "index-incomplete": "some documents are found by their words alone as yet; `ragrid ingest` them again",
+    "generator-away": "the model did not answer: the best passages are quoted instead; see `ragrid status`",
+}
 
 
 @click.command(
@@ -66,5 +73,6 @@ def _show_sources(citations: tuple[Citation, ...], done: Done) -> None:
         click.echo(
             f"[{number}] {each.document}, characters {each.start} to {each.end} (score {each.score:.2f}): {quote}"
         )
-    degraded = f"; done without {', '.join(done.degraded)}, which did not answer" if done.degraded else ""
-    console.print(f"[dim]generator {done.generator}, embedder {done.embedder}{degraded}[/dim]")
+    for code in done.degraded:
+        console.print(f"[yellow]{_DEGRADED.get(code, code)}[/yellow]")
+    console.print(f"[dim]generator {done.generator}, embedder {done.embedder}[/dim]")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.markup import escape
 
 from ragrid.cli.administer import read_argument
 from ragrid.cli.context import client_of, site_of_state
@@ -83,7 +84,7 @@ def grid_of(caller: Caller, role: str) -> GridClient:
         return GridClient(address, ca_file=ca_file, token=read_argument(given, "--token"))
     if place.sign_in is not None:
         login = CachedLogin(place.sign_in.file, GridClient(address, ca_file=ca_file), ca_file=ca_file)
-        say(f"[dim]as {_subject_of(login())}, who is signed in[/dim]")
+        say(f"[dim]as {escape(_subject_of(login()))}, who is signed in[/dim]")
         return GridClient(address, ca_file=ca_file, token=login)
     if place.site is None:
         raise AuthError(

@@ -5,6 +5,7 @@ from typing import BinaryIO
 
 import click
 from msgspec import to_builtins
+from rich.markup import escape
 
 from ragrid.cli.administer import administrator, draw, moment
 from ragrid.cli.context import json_option, state_option
@@ -74,10 +75,10 @@ def create(
         show(to_builtins(made))
         return
     if not made.client_secret:
-        say(f"[dim]{made.client_id} is {'public' if public else 'known by its key'}; it has no secret[/dim]")
+        say(f"[dim]{escape(made.client_id)} is {'public' if public else 'known by its key'}; it has no secret[/dim]")
         return
     click.echo(made.client_secret)
-    say(f"[dim]the secret of {made.client_id}: nobody can read it again, so keep it now[/dim]")
+    say(f"[dim]the secret of {escape(made.client_id)}: nobody can read it again, so keep it now[/dim]")
 
 
 @command.command(epilog="\b\nExamples:\n  ragrid client delete nightly\n  ragrid client delete nightly --yes --json")
@@ -94,7 +95,7 @@ def delete(client_id: str, yes: bool, state: Path | None, as_json: bool) -> None
     if as_json:
         show({"client_id": client_id, "deleted": True})
     else:
-        say(f"{client_id} is deleted, and its tokens with it")
+        say(escape(f"{client_id} is deleted, and its tokens with it"))
 
 
 def _key_set(file: BinaryIO) -> dict[str, object]:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import click
+from rich.markup import escape
 
 from ragrid.cli.context import json_option, state_option
 from ragrid.cli.talk import console, say, show
@@ -33,7 +34,8 @@ def command(purge: bool, yes: bool, state: Path | None, as_json: bool) -> None:
         show({"stopped": stopped, "purged": purge, "state": str(layout.root)})
         return
     say(f"stopped {len(stopped)} parts{': ' + ', '.join(stopped) if stopped else ''}")
-    say(f"deleted {layout.root}" if purge else f"data stays in {layout.root}; start again with `ragrid up`")
+    root = escape(str(layout.root))
+    say(f"deleted {root}" if purge else f"data stays in {root}; start again with `ragrid up`")
 
 
 def _confirm(root: Path) -> None:

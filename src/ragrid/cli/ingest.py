@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from rich.markup import escape
 
 from ragrid.cli.caller import Caller, caller_options, grid_of
 from ragrid.cli.context import json_option
@@ -70,7 +71,7 @@ def _skipped(entry: Skipped) -> Outcome:
 
 
 def _line(outcome: Outcome) -> str:
-    name = outcome.document or outcome.path
+    name = escape(outcome.document or outcome.path)  # a file may well be called "[draft] offer.md"
     if outcome.reason:
-        return f"[yellow]{outcome.status}[/yellow] {name}: {outcome.reason}"
+        return f"[yellow]{outcome.status}[/yellow] {name}: {escape(outcome.reason)}"
     return f"{outcome.status} {name}" + (f", {outcome.chunks} chunks" if outcome.chunks else "")

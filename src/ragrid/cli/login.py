@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from rich.markup import escape
 
 from ragrid.cli.context import json_option, site_of_state, state_option
 from ragrid.cli.talk import say, show
@@ -49,4 +50,4 @@ def command(
     if as_json:
         show({"address": client.address, "scope": tokens.scope, "file": str(path)})
     else:
-        say(f"[green]signed in[/green]; allows {tokens.scope}; kept in {path}")
+        say(f"[green]signed in[/green]; allows {tokens.scope}; kept in {escape(str(path))}")

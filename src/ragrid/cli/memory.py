@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
+from rich.markup import escape
 
 from ragrid.cli.administer import draw
 from ragrid.cli.caller import Caller, caller_options, grid_of
@@ -188,7 +189,7 @@ def delete(memory_id: str, namespace: str, *, if_version: int | None, yes: bool,
     if as_json:
         show({"id": memory_id, "deleted": True})
     else:
-        say(f"{memory_id} is deleted; `ragrid memory history {memory_id}` still shows what it was")
+        say(escape(f"{memory_id} is deleted; `ragrid memory history {memory_id}` still shows what it was"))
 
 
 @command.command(

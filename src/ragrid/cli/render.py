@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from rich.markup import escape
 
 from ragrid.apply.bring_up import local_driver
 from ragrid.cli.context import grid_file_of, grid_option, json_option, local_host, site_of
@@ -59,4 +60,5 @@ def _report(directory: Path, written: list[str], *, as_json: bool) -> None:
         return
     for name in written:
         click.echo(name)
-    say(f"{len(written)} files in {directory}; a host's are run by: supervisord -n -c HOST/etc/supervisord.conf")
+    where = escape(str(directory))
+    say(f"{len(written)} files in {where}; a host's are run by: supervisord -n -c HOST/etc/supervisord.conf")

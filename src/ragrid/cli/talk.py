@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.status import Status
 
 #: rich honours NO_COLOR and draws nothing but plain text when this is not a terminal.
@@ -38,12 +39,12 @@ class Progress:
         self._total = total
 
     def waiting(self, text: str) -> None:
-        """Say what is waited for."""
+        """Say what is waited for, as it stands."""
         if self._status is not None:
-            self._status.update(f"{text} [dim]({time.monotonic() - self._started:.0f} s)[/dim]")
+            self._status.update(f"{escape(text)} [dim]({time.monotonic() - self._started:.0f} s)[/dim]")
 
     def done(self, text: str) -> None:
-        """Say what is finished."""
+        """Say what is finished; `text` may hold rich markup."""
         self._count += 1
         elapsed = time.monotonic() - self._started
         say(rf"[dim]\[{self._count:>{len(str(self._total))}}/{self._total}] {elapsed:5.1f} s[/dim]  {text}")

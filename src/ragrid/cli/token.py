@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 from msgspec import to_builtins
+from rich.markup import escape
 
 from ragrid.cli.administer import ADMINISTRATOR, administrator, moment, read_argument, until
 from ragrid.cli.context import json_option, secret_of, site_of_state, state_option
@@ -106,7 +107,7 @@ def revoke(token: str | None, *, client_id: str | None, subject: str | None, sta
     if as_json:
         show(document)
     else:
-        say(told)
+        say(escape(told))
 
 
 def _anonymous(site: Site) -> GridClient:
@@ -118,4 +119,4 @@ def _draw(found: Inspection) -> None:
         shown = " ".join(map(str, value)) if isinstance(value, list) else str(value)
         is_time = name in ("iat", "exp", "nbf") and isinstance(value, int | float) and not isinstance(value, bool)
         click.echo(f"{name:<10} {f'{moment(value)} ({until(value)})' if is_time else shown}")
-    say("[green]the grid takes it[/green]" if found.fault is None else f"[red]refused[/red]: {found.fault}")
+    say("[green]the grid takes it[/green]" if found.fault is None else f"[red]refused[/red]: {escape(found.fault)}")

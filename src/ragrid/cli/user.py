@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 from msgspec import to_builtins
+from rich.markup import escape
 
 from ragrid.cli.administer import administrator, draw, moment
 from ragrid.cli.context import json_option, state_option
@@ -34,7 +35,7 @@ def add(name: str, roles: tuple[str, ...], tenant: str | None, state: Path | Non
     if as_json:
         show({"name": made.name, "tenant": made.tenant, "roles": list(made.roles)})
     else:
-        say(f"{made.name} may sign in: `ragrid login`")
+        say(f"{escape(made.name)} may sign in: `ragrid login`")
 
 
 @command.command(name="list", epilog="\b\nExamples:\n  ragrid user list\n  ragrid user list --json")
@@ -66,7 +67,7 @@ def disable(name: str, undo: bool, state: Path | None, as_json: bool) -> None:
     if as_json:
         show({"name": name, "disabled": not undo})
     else:
-        say(f"{name} may sign in again" if undo else f"{name} is kept out, and signed out everywhere")
+        say(escape(f"{name} may sign in again" if undo else f"{name} is kept out, and signed out everywhere"))
 
 
 @command.command(epilog="\b\nExamples:\n  ragrid user password ada\n  ragrid user password ada --json < password")
@@ -81,7 +82,7 @@ def password(name: str, state: Path | None, as_json: bool) -> None:
     if as_json:
         show({"name": name, "changed": True})
     else:
-        say(f"{name} has a new password, and is signed out everywhere")
+        say(escape(f"{name} has a new password, and is signed out everywhere"))
 
 
 def _password() -> str:

@@ -110,7 +110,7 @@ def refusal(
     """Return the error for an answer that is no success: AuthError, UnavailableError, or a kind of RefusedError."""
     problem = _problem(content_type, content)
     said = problem.detail or problem.error_description or problem.title or problem.error or _excerpt(content)
-    parts = [f"{call}: {status}: {said}", *_member_faults(problem)]
+    parts = [f"{call}: {status}: {said}", *_member_faults(problem, said)]
     step = _next_step(status, problem)
     message = "; ".join((*parts, step) if step else parts)
     if problem.request_id:
@@ -172,9 +172,10 @@ def _members(content_type: str, content: bytes) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _member_faults(problem: _Problem) -> list[str]:
-    """Return one piece for each wrong member of the request."""
-    return [f"{one.get('pointer', '?')}: {one.get('detail', '?')}" for one in problem.errors]
+def _member_faults(problem: _Problem, said: str) -> list[str]:
+    """Return one piece for each wrong member of the request that was not `said` already."""
+    faults = [(str(one.get("pointer", "?")), str(one.get("detail", "?"))) for one in problem.errors]
+    return [f"{pointer}: {detail}" for pointer, detail in faults if detail not in said]
 
 
 def _next_step(status: int, problem: _Problem) -> str:

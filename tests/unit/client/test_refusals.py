@@ -46,6 +46,14 @@ def test_wrong_members_are_all_named() -> None:
     assert "/k: got 0" in str(error)
 
 
+def test_what_was_said_is_not_said_twice() -> None:
+    limit = "got 0 characters, wanted 1 to 8000"
+    error = refused(422, detail=f"question: {limit}", errors=[{"pointer": "/question", "detail": limit}])
+    assert str(error) == f"POST /rag/v1/ask: 422: question: {limit}"
+    assert isinstance(error, RefusedError)
+    assert error.errors == (("/question", limit),)
+
+
 @pytest.mark.parametrize("status", [400, 401])
 def test_oauth_s_own_errors_are_understood(status: int) -> None:
     error = refused(status, "application/json", error="invalid_client", error_description="unknown client")

@@ -54,7 +54,10 @@ def main(arguments: list[str]) -> NoReturn:
     os.write(handle, owned.Leader.of_this_process(command).record())
     os.set_inheritable(handle, True)
     os.environ[owned.MARK] = owned.mark_of(root, part)
-    os.execvp(command[0], command)  # noqa: S606 - no shell is the point; the tuple was built by parts.py
+    try:
+        os.execvp(command[0], command)  # noqa: S606 - no shell is the point; the tuple was built by parts.py
+    except OSError as error:
+        sys.exit(f"launch: {part}: {command[0]}: {error.strerror}; `ragrid doctor` says what is missing")
 
 
 def _write_to_log(log: Path) -> None:
