@@ -29,11 +29,12 @@ __all__ = [
 
 
 class IndexedStore(PostgresStore):
-    """Has every vector in the server's index before each search, whatever the size of the namespace."""
+    """Has every vector in the server's index before each search by meaning, whatever the size of the namespace."""
 
     async def search(self, *arguments: Any, **more: Any) -> tuple[Hit, ...]:
         assert self.nearest.state.startswith("pgvector"), self.nearest.state
-        await self.nearest.bring_forward(prune=True)
+        if more.get("vector") is not None:
+            await self.nearest.bring_forward(prune=True)
         return await super().search(*arguments, **more)
 
 

@@ -31,7 +31,8 @@ LOOK_AGAIN_S = 60.0
 PRUNE_S = 60.0
 #: Vectors that are added at once, and rows that are looked at once for what is gone.
 BATCH = 128
-PRUNE_BATCH = 20_000
+PRUNE_BATCH = 10_000
+_ANY_POSITION = 2**62
 
 #: Failures that tell that the index went away under a search: the extension dropped, its library removed.
 GONE = (
@@ -174,9 +175,12 @@ class NearestIndex:
     async def _prune(self, tenant: str) -> None:
         async with self._pool.connection(tenant) as connection:
             for (model,) in await connection.fetch(statements.PRUNED_MODELS, tenant):
-                last: int | None = -1
-                while last is not None:
-                    last = await connection.fetchval(statements.PRUNE, tenant, model, last, PRUNE_BATCH)
+                last, until = -1, 0
+                while until != _ANY_POSITION:
+                    found: int | None = await connection.fetchval(statements.PRUNE_TO, tenant, model, last, PRUNE_BATCH)
+                    until = _ANY_POSITION if found is None else found
+                    await connection.execute(statements.PRUNE, tenant, model, last, until)
+                    last = until
             await connection.execute(statements.FORGET, tenant)
 
 

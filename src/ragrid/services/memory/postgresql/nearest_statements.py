@@ -83,19 +83,18 @@ SELECT position, stamp, vector FROM memory_vector
 WHERE tenant = $1 AND namespace = $2 AND model = $3 AND stamp > $4 ORDER BY stamp LIMIT $5
 """
 DONE = "UPDATE memory_nearest_done SET stamp = $4 WHERE tenant = $1 AND namespace = $2 AND model = $3"
-#: Drops what no longer stands for an original, of `$4` rows behind `$3`; the last position it looked at.
+#: The last of `$4` positions behind `$3`; no row when that are all.
+PRUNE_TO = """
+SELECT position FROM memory_nearest WHERE tenant = $1 AND model = $2 AND position > $3
+ORDER BY position LIMIT 1 OFFSET $4 - 1
+"""
+#: Drops what no longer stands for an original.
 PRUNE = """
-WITH looked_at AS (
-  SELECT position, stamp FROM memory_nearest AS n
-  WHERE n.tenant = $1 AND n.model = $2 AND n.position > $3 ORDER BY n.position LIMIT $4
-), gone AS (
-  DELETE FROM memory_nearest AS n USING looked_at AS s
-  WHERE n.tenant = $1 AND n.model = $2 AND n.position = s.position AND n.stamp = s.stamp AND NOT EXISTS (
-    SELECT FROM memory_vector AS v
-    WHERE v.tenant = $1 AND v.position = s.position AND v.model = $2 AND v.stamp = s.stamp
-  )
+DELETE FROM memory_nearest AS n
+WHERE n.tenant = $1 AND n.model = $2 AND n.position > $3 AND n.position <= $4 AND NOT EXISTS (
+  SELECT FROM memory_vector AS v
+  WHERE v.tenant = $1 AND v.position = n.position AND v.model = $2 AND v.stamp = n.stamp
 )
-SELECT max(position) FROM looked_at
 """
 PRUNED_MODELS = "SELECT DISTINCT model FROM memory_nearest_done WHERE tenant = $1"
 FORGET = """
