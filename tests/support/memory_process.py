@@ -10,6 +10,7 @@ import pytest
 
 from ragrid.spec.settings import EmbedderSettings, Listen, MemorySettings, TokenTrust, dump_settings
 from ragrid.system.clock import ManualClock
+from ragrid.system.files import write_atomic
 from support import after_kill
 from support.memory_calls import Caller
 from support.token_mint import AUDIENCE, ISSUER, TokenMint
@@ -28,6 +29,7 @@ class MemoryProcess:
         *,
         max_store_bytes: int | None = None,
         embedder: EmbedderSettings | None = None,
+        database_url: str | None = None,
     ) -> None:
         self.mint = TokenMint(clock=ManualClock(time.time()))
         self.data_directory = folder / "data"
@@ -39,9 +41,13 @@ class MemoryProcess:
             listen=Listen(port=port),
             trust=TokenTrust(issuer=ISSUER, audience=AUDIENCE, jwks_file=folder / "jwks.json"),
             data_directory=self.data_directory,
+            store="sqlite" if database_url is None else "postgresql",
+            database_url_file=None if database_url is None else folder / "database-url",
             max_store_bytes=max_store_bytes,
             embedder=embedder,
         )
+        if settings.database_url_file is not None and database_url is not None:
+            write_atomic(settings.database_url_file, database_url.encode(), mode=0o600)
         self.settings_file.write_bytes(dump_settings(settings))
         self.process: subprocess.Popen[bytes] | None = None
 

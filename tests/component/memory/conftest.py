@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from ragrid.spec.settings import EmbedderSettings
 from support.memory_process import MemoryProcess
 
 
@@ -14,8 +14,8 @@ from support.memory_process import MemoryProcess
 def make_service(tmp_path: Path, free_port: int) -> Iterator[Callable[..., MemoryProcess]]:
     made: list[MemoryProcess] = []
 
-    def make(*, max_store_bytes: int | None = None, embedder: EmbedderSettings | None = None) -> MemoryProcess:
-        made.append(MemoryProcess(tmp_path, free_port, max_store_bytes=max_store_bytes, embedder=embedder))
+    def make(**options: Any) -> MemoryProcess:
+        made.append(MemoryProcess(tmp_path, free_port, **options))
         return made[-1]
 
     yield make
