@@ -82,7 +82,7 @@ def unknown_detail(name: str, allowed: tuple[str, ...], read_only: tuple[str, ..
     if name in read_only:
         return f"{name!r} is set by the service; leave it out"
     near = difflib.get_close_matches(name[:64], allowed, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(allowed)}"
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(allowed) or 'none'}"
     return f"unknown member {name[:64]!r}; {hint}"
 
 

@@ -15,6 +15,7 @@ from ragrid.services.memory.api.answers import Answer
 from ragrid.services.memory.api.confinement import namespace_within
 from ragrid.services.memory.api.headers import namespace_of, require_media_type
 from ragrid.services.memory.api.operation import (
+    NAMESPACE_HEADER,
     NAMESPACE_PROBLEMS,
     WRITE_PROBLEMS,
     Body,
@@ -54,7 +55,7 @@ _ALL = Parameter(
     summary="`all`: every namespace of the tenant, instead of the one in `Memory-Namespace`.",
 )
 _TARGET = Parameter(
-    name="Memory-Namespace",
+    name=NAMESPACE_HEADER,
     place="header",
     schema=NAMESPACE.schema,
     summary="Everything goes there, whatever the lines say; without it, each line goes where it says.",

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from ragrid.services.memory.api.operation import COMMON_PROBLEMS, Operation, Parameter, Success
+from ragrid.services.memory.api.parameters import NAMESPACE, NAMESPACE_IN_QUERY
 from ragrid.services.memory.api.problems import PROBLEM_STATUS
 from ragrid.services.memory.api.search import SearchRequest
 from ragrid.services.memory.messages import MessageInput
@@ -110,7 +111,7 @@ def _types(operations: Sequence[Operation]) -> list[Any]:
     for one in operations:
         bodies = [] if one.body is None else [one.body.schema]
         answers = [success.schema for success in one.successes if success.schema is not None]
-        for kind in (*(parameter.schema for parameter in one.parameters), *bodies, *answers):
+        for kind in (*(parameter.schema for parameter in _parameters(one)), *bodies, *answers):
             if kind not in found:
                 found.append(kind)
     return found
@@ -121,7 +122,7 @@ def _operation(one: Operation, schemas: _Schemas) -> dict[str, Any]:
         "operationId": one.id,
         "summary": one.summary,
         "security": [{"token": [one.permission]}],
-        "parameters": [_parameter(parameter, schemas) for parameter in one.parameters],
+        "parameters": [_parameter(parameter, schemas) for parameter in _parameters(one)],
     }
     if one.body is not None:
         content = {one.body.media_type: {"schema": schemas.of(one.body.schema)}}
@@ -130,6 +131,11 @@ def _operation(one: Operation, schemas: _Schemas) -> dict[str, Any]:
     answers = {str(success.status): _success(success, schemas) for success in one.successes}
     described["responses"] = dict(sorted({**answers, **_refusals(one)}.items()))
     return described
+
+
+def _parameters(one: Operation) -> list[Parameter]:
+    has_namespace = any(parameter.name == NAMESPACE.name for parameter in one.parameters)
+    return [*one.parameters, *([NAMESPACE_IN_QUERY] if has_namespace else [])]
 
 
 def _head(one: Operation, schemas: _Schemas) -> dict[str, Any]:

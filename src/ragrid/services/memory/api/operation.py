@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,9 +16,14 @@ from ragrid.services.memory.api.confinement import check_confinement, namespace_
 from ragrid.services.memory.api.headers import namespace_of
 from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.model import BODY_BYTES
+from ragrid.services.memory.validate import unknown_detail
 from ragrid.web.auth import claims_of, require
+from ragrid.web.problem import Problem
 
 JSON_TYPE = "application/json"
+#: Where a request names its namespace: in the header, or where no header can be sent, in the query string.
+NAMESPACE_HEADER = "Memory-Namespace"
+NAMESPACE_PARAMETER = "namespace"
 MERGE_PATCH_TYPE = "application/merge-patch+json"
 
 #: Takes a request whose caller has the operation's permission; returns an answer (an ASGI application).
@@ -25,6 +31,7 @@ Handler = Callable[[Request], Awaitable[ASGIApp]]
 
 #: Refusals that any operation may give; those of one operation are in its `problems`.
 COMMON_PROBLEMS = (
+    "unknown-parameter",
     "unauthorized",
     "invalid-token",
     "insufficient-scope",
@@ -115,6 +122,8 @@ def owner_of(request: Request) -> str | None:
 async def perform(operation: Operation, request: Request) -> ASGIApp:
     """Carry out an operation for the caller of `request` and return its answer. Raises a Problem for each refusal."""
     claims = require(request, operation.permission)
+    if request.scope["query_string"]:
+        request = _understood(operation, request)
     if claims.is_confined:
         check_confinement(operation.id, claims)
     try:
@@ -123,6 +132,27 @@ async def perform(operation: Operation, request: Request) -> ASGIApp:
         if is_refusal(error):
             raise problem_of(error) from error
         raise
+
+
+def _understood(operation: Operation, request: Request) -> Request:
+    """Return the request with its namespace in the header, also when the query string names it.
+
+    Raises a 400 Problem for a parameter that the operation does not take: ignored, it would mislead.
+    """
+    known = [one.name for one in operation.parameters if one.place == "query"]
+    takes_namespace = any(one.name == NAMESPACE_HEADER for one in operation.parameters)
+    given = request.query_params.multi_items()
+    named = [value for name, value in given if takes_namespace and name == NAMESPACE_PARAMETER]
+    rest = [(name, value) for name, value in given if not (takes_namespace and name == NAMESPACE_PARAMETER)]
+    for name, _ in rest:
+        if name not in known:
+            allowed = (*known, NAMESPACE_PARAMETER) if takes_namespace else tuple(known)
+            raise Problem(400, "unknown-parameter", unknown_detail(name, allowed).replace("member", "parameter"))
+    if not named:
+        return request
+    headers = [*request.scope["headers"], *((NAMESPACE_HEADER.lower().encode(), value.encode()) for value in named)]
+    scope = {**request.scope, "headers": headers, "query_string": urlencode(rest).encode()}
+    return Request(scope, request.receive)
 
 
 def _route(path: str, operations: dict[str, Operation]) -> Route:

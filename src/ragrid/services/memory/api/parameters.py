@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta
 from starlette.requests import Request
 
-from ragrid.services.memory.api.operation import Parameter
+from ragrid.services.memory.api.operation import NAMESPACE_HEADER, NAMESPACE_PARAMETER, Parameter
 from ragrid.services.memory.cursor import CursorError, decode_cursor
 from ragrid.services.memory.filters.model import Condition
 from ragrid.services.memory.filters.parse import FilterError, FilterNode, parse_condition
@@ -30,10 +30,17 @@ MemoryId = Annotated[str, Meta(pattern=r"^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}$")]
 NamespaceName = Annotated[str, Meta(pattern="^[A-Za-z0-9._~-]{1,64}$")]
 
 NAMESPACE = Parameter(
-    name="Memory-Namespace",
+    name=NAMESPACE_HEADER,
     place="header",
     schema=NamespaceName,
     summary="A namespace of the tenant; `default` without it.",
+)
+#: Described for every operation that takes the header; `perform` puts it there.
+NAMESPACE_IN_QUERY = Parameter(
+    name=NAMESPACE_PARAMETER,
+    place="query",
+    schema=NamespaceName,
+    summary="The same as the header `Memory-Namespace`, for clients that send none; either, not both.",
 )
 MEMORY_ID = Parameter(
     name="id", place="path", schema=MemoryId, summary="The id of the memory in its namespace.", is_required=True
