@@ -13,6 +13,11 @@ COMMIT_SECONDS = Histogram(
     "Time of one commit, from the first change in it to the disk's word.",
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
+CHECKPOINT_SECONDS = Histogram(
+    "memory_checkpoint_seconds",
+    "Time to move what the write-ahead log holds into the file, once.",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
 SEARCH_SECONDS = Histogram(
     "memory_search_seconds",
     "Time of one search in the store.",

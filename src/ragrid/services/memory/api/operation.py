@@ -6,9 +6,9 @@ from typing import Any, Literal
 from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from ragrid.errors import RagridError
 from ragrid.services.memory.api.answers import is_refusal, problem_of
@@ -155,8 +155,16 @@ def _understood(operation: Operation, request: Request) -> Request:
     return Request(scope, request.receive)
 
 
-def _route(path: str, operations: dict[str, Operation]) -> Route:
-    async def endpoint(request: Request) -> Response:
-        return await perform(operations[request.method], request)  # type: ignore[return-value]  # any ASGI app
+class _Endpoint:
+    """ASGI: the operations at one path. Starlette would wrap a function for errors, which `Observed` answers anyway."""
 
-    return Route(path, endpoint, methods=list(operations))
+    def __init__(self, operations: dict[str, Operation]) -> None:
+        self._operations = operations
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        answer = await perform(self._operations[scope["method"]], Request(scope, receive, send))
+        await answer(scope, receive, send)
+
+
+def _route(path: str, operations: dict[str, Operation]) -> Route:
+    return Route(path, _Endpoint(operations), methods=list(operations))

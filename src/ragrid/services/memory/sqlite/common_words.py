@@ -11,7 +11,7 @@ from typing import NamedTuple
 import apsw
 
 from ragrid.services.memory.sqlite.files import fetch
-from ragrid.services.memory.sqlite.transaction import scope_word
+from ragrid.services.memory.sqlite.index_words import scope_word
 from ragrid.services.memory.sqlite.word_statements import COUNT, COUNT_HERE
 from ragrid.services.memory.words import match_anywhere, match_expression
 

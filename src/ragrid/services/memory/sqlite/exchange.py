@@ -34,7 +34,7 @@ WHERE namespace = ? AND is_erased = 0 AND (expires_us IS NULL OR expires_us > ?)
 """
 # Before the last end that erased contents, nothing is left of a memory.
 _VERSIONS = """
-SELECT op, version, at_us, actor, doc FROM memory_event
+SELECT op, version, at_us, actor, doc FROM memory_version
 WHERE namespace = ?1 AND id = ?2 AND seq > (
   SELECT COALESCE(max(seq), 0) FROM memory_event WHERE namespace = ?1 AND id = ?2 AND op IN ('expire', 'purge'))
 ORDER BY seq

@@ -12,7 +12,7 @@ from ragrid.services.memory.sqlite.files import fetch
 _CHANGES = """
 SELECT e.seq, e.op, e.id, e.version, e.at_us, e.actor,
   CASE WHEN m.position IS NULL OR m.expires_us <= ? THEN NULL ELSE e.doc END
-FROM memory_event AS e LEFT JOIN memory AS m ON m.namespace = e.namespace AND m.id = e.id
+FROM memory_version AS e LEFT JOIN memory AS m ON m.namespace = e.namespace AND m.id = e.id
 WHERE e.namespace = ? AND e.seq > ? ORDER BY e.seq LIMIT ?
 """
 _LAST_SEQ = "SELECT value FROM counter WHERE name = 'seq'"

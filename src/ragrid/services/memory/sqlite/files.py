@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,14 @@ import apsw
 import msgspec
 
 from ragrid.errors import RagridError, StateError
-from ragrid.services.memory.model import Memory, fingerprint_of
+from ragrid.services.memory.model import Memory, fingerprint_of, searchable
+from ragrid.services.memory.sqlite.index_words import scope_words
 from ragrid.services.memory.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from ragrid.system.files import PRIVATE, sync_directory
 
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "memory.db"
-#: Pages of the write-ahead log before its content is moved into the file: 4000 pages of 4 KiB are 16 MB.
-CHECKPOINT_PAGES = 4000
 #: The kernel keeps the file in memory as well; what a larger cache of our own would hold is in memory twice.
 CACHE_KIB = 16 * 1024
 READER_CACHE_KIB = 16 * 1024
@@ -45,16 +44,24 @@ def prepare(path: Path) -> None:
 
 
 def open_writer(path: Path) -> apsw.Connection:
-    """Return the connection that writes: each commit is on the disk when it returns."""
+    """Return the connection that writes: each commit is on the disk when it returns. A LogKeeper empties its log."""
     database = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     database.set_busy_timeout(BUSY_TIMEOUT_MS)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
     database.execute("PRAGMA foreign_keys = ON")
     database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-    database.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     # A log that a burst has blown up is cut back at the next checkpoint instead of keeping its size for ever.
     database.execute("PRAGMA journal_size_limit = 67108864")
+    return database
+
+
+def open_mover(path: Path) -> apsw.Connection:
+    """Return a connection that only moves what is in the log into the file, and flushes that as commits are flushed."""
+    database = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    database.execute("PRAGMA synchronous = FULL")
+    database.execute("PRAGMA wal_autocheckpoint = 0")
+    database.pragma("user_version")  # only what was read once has its log open
     return database
 
 
@@ -107,7 +114,8 @@ def _check(database: apsw.Connection, path: Path) -> None:
 
 
 def _migrate(database: apsw.Connection) -> None:
-    database.create_scalar_function("fingerprint_of_document", _fingerprint, 1, deterministic=True)
+    for name, function in _OF_MIGRATIONS.items():
+        database.create_scalar_function(name, function, deterministic=True)
     done = database.pragma("user_version")
     for number, statements in enumerate(MIGRATIONS[done:], start=done + 1):
         with database:
@@ -116,8 +124,25 @@ def _migrate(database: apsw.Connection) -> None:
         logger.info("store migrated", extra={"schema": number})
 
 
-def _fingerprint(*documents: Any) -> bytes:
-    return fingerprint_of(msgspec.json.decode(documents[0], type=Memory))
+def _fingerprint_of_document(*arguments: Any) -> bytes:
+    return fingerprint_of(msgspec.json.decode(arguments[0], type=Memory))
+
+
+def _scope_words(*arguments: Any) -> str:
+    return scope_words(*arguments)
+
+
+def _searchable_of_document(*arguments: Any) -> str:
+    doc, part = arguments
+    return searchable(msgspec.json.decode(doc, type=Memory))[part]
+
+
+#: What the steps of schema.py call; only there.
+_OF_MIGRATIONS: dict[str, Callable[..., bytes | str]] = {
+    "fingerprint_of_document": _fingerprint_of_document,
+    "scope_words": _scope_words,
+    "searchable_of_document": _searchable_of_document,
+}
 
 
 def _damaged(path: Path, found: str) -> StateError:

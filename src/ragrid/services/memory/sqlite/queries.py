@@ -59,7 +59,7 @@ def seen_statement(
 def history_statement(namespace: int, memory_id: str, *, limit: int, before: int | None) -> Statement:
     """Return the statement for the events of one memory, newest first."""
     sql = """
-        SELECT seq, version, op, actor, at_us, doc FROM memory_event
+        SELECT seq, version, op, actor, at_us, doc FROM memory_version
         WHERE namespace = ? AND id = ? AND seq < ? ORDER BY seq DESC LIMIT ?
     """
     return sql, (namespace, memory_id, before if before is not None else 2**62, limit)
@@ -69,14 +69,14 @@ def past_statement(namespace: int, memory_id: str, *, version: int | None, as_of
     """Return the statement for `(version, doc)` of one version, by its number or by the time it was current."""
     condition, value = ("at_us <= ?", as_of_us) if version is None else ("version = ?", version)
     sql = f"""
-        SELECT version, doc FROM memory_event
+        SELECT version, doc FROM memory_version
         WHERE namespace = ? AND id = ? AND {condition} ORDER BY seq DESC LIMIT 1
     """  # noqa: S608 - only our own words
     return sql, (namespace, memory_id, value)
 
 
 PAST_DOCUMENTS = """
-SELECT e.version, e.doc FROM memory AS m JOIN memory_event AS e ON e.seq = (
+SELECT e.version, e.doc FROM memory AS m JOIN memory_version AS e ON e.seq = (
   SELECT x.seq FROM memory_event AS x WHERE x.namespace = m.namespace AND x.id = m.id AND x.at_us <= ?
   ORDER BY x.seq DESC LIMIT 1
 )

@@ -17,13 +17,13 @@ from ragrid.services.memory.ranking.fusion import PLAIN, Ranked, Ranking, Scored
 from ragrid.services.memory.sqlite.common_words import CommonWords, Telling
 from ragrid.services.memory.sqlite.connections import Connections
 from ragrid.services.memory.sqlite.files import fetch
+from ragrid.services.memory.sqlite.index_words import scope_word
 from ragrid.services.memory.sqlite.nearest import FIRST_LOOK, Sought, nearest
 from ragrid.services.memory.sqlite.queries import (
     PAST_DOCUMENTS,
     list_statement,
     seen_statement,
 )
-from ragrid.services.memory.sqlite.transaction import scope_word
 from ragrid.services.memory.sqlite.vector_cache import VectorCache
 from ragrid.services.memory.sqlite.word_statements import index_statement, words_statement
 from ragrid.services.memory.words import match_anywhere, match_expression

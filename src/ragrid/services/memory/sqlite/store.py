@@ -10,9 +10,10 @@ from ragrid.services.memory.sqlite.common_words import CommonWords
 from ragrid.services.memory.sqlite.embeddings import SqliteEmbeddings
 from ragrid.services.memory.sqlite.exchange import SqliteExchange
 from ragrid.services.memory.sqlite.feed import SqliteFeed
-from ragrid.services.memory.sqlite.files import FILE_NAME, open_writer, prepare
+from ragrid.services.memory.sqlite.files import FILE_NAME, open_mover, open_writer, prepare
 from ragrid.services.memory.sqlite.forgetting import SqliteForgetting
 from ragrid.services.memory.sqlite.jobs import SqliteJobs
+from ragrid.services.memory.sqlite.log_keeper import LogKeeper
 from ragrid.services.memory.sqlite.memories import SqliteMemories
 from ragrid.services.memory.sqlite.namespaces import SqliteNamespaces
 from ragrid.services.memory.sqlite.search import SqliteSearch
@@ -60,7 +61,7 @@ class SqliteStore(
         with contextlib.ExitStack() as resources:
             resources.enter_context(held_lock(directory / LOCK_NAME, what=f"the memory store {path}"))
             prepare(path)
-            writer = Writer(lambda: open_writer(path), max_bytes=max_bytes)
+            writer = Writer(lambda: open_writer(path), LogKeeper(lambda: open_mover(path)), max_bytes=max_bytes)
             resources.callback(writer.close)
             store = cls(path, writer, resources.pop_all())
             store.vector_cache = VectorCache(vector_cache_bytes)

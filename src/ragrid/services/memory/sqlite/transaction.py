@@ -183,8 +183,3 @@ class Transaction:
             rows = self.run("SELECT tenant, name FROM namespace WHERE id = ?", (number,)).fetchall()
             known = self._scopes[number] = Scope(*rows[0])
         return known
-
-
-def scope_word(namespace: int) -> str:
-    """Return the word that stands for a namespace in the full-text index."""
-    return f"n{namespace}"

@@ -7,6 +7,7 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.errors import StoreBrokenError, StoreBusyError, StoreFullError
 from ragrid.services.memory.feed.watch import Watches
 from ragrid.services.memory.metrics import COMMIT_BATCH_SIZE, COMMIT_SECONDS
+from ragrid.services.memory.sqlite.log_keeper import LogKeeper
 from ragrid.services.memory.sqlite.patience import Patience
 from ragrid.services.memory.sqlite.transaction import Transaction, Undo
 
@@ -46,16 +48,22 @@ class Writer:
     `open_connection` is called again after a disk error: a store that fails recovers by itself.
     """
 
-    def __init__(self, open_connection: Callable[[], apsw.Connection], *, max_bytes: int | None = None) -> None:
+    def __init__(
+        self, open_connection: Callable[[], apsw.Connection], log: LogKeeper, *, max_bytes: int | None = None
+    ) -> None:
         self._open = open_connection
+        self._log = log
         self._max_bytes = max_bytes
         self.watches = Watches()
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: deque[_Job] = deque()
+        #: Wakes the thread: True when there are jobs, False at the end.
+        self._calls: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._is_called = False
         self._waiting = 0
         self._patience = Patience()
         self._is_closed = False
-        self._connection: apsw.Connection | None = open_connection()
-        self._transaction = Transaction(self._connection, max_bytes=max_bytes)
+        self._connection: apsw.Connection | None = None
+        self._connect()
         self._thread = threading.Thread(target=self._run, name="memory-writer", daemon=True)
         self._thread.start()
 
@@ -80,17 +88,26 @@ class Writer:
         if self._waiting >= QUEUE_LIMIT:
             raise StoreBusyError(f"{self._waiting} writes are waiting, wanted under {QUEUE_LIMIT}; try again soon")
         self._patience.check()
-        future = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
         self._patience.add(future)
         self._waiting += weight
-        self._queue.put(_Job(work, makes_room, weight, future))
+        self._jobs.append(_Job(work, makes_room, weight, future))
+        if not self._is_called:
+            # Once for all that comes in this turn of the loop: awake, the thread and the loop take turns.
+            self._is_called = True
+            loop.call_soon(self._call)
         return future
 
     def close(self) -> None:
         """Finish what was accepted and end the thread. Must not be called on the event loop's own thread."""
         self._is_closed = True
-        self._queue.put(None)
+        self._calls.put(False)
         self._thread.join()
+
+    def _call(self) -> None:
+        self._is_called = False
+        self._calls.put(True)
 
     def _run(self) -> None:
         is_open = True
@@ -100,23 +117,30 @@ class Writer:
                 results = self._commit(batch)
                 changed = self._transaction.take_changed()
                 batch[0].future.get_loop().call_soon_threadsafe(self._answer, batch, results, changed)
+                self._keep_log()
+        self._log.close()
         self._disconnect(orderly=True)
 
     def _next_batch(self) -> tuple[list[_Job], bool]:
-        """Wait for one job and take what else is there; False means that the store is closing."""
+        """Wait to be called and take what is there; False means that the store is closing."""
+        is_open = self._calls.get()
         batch: list[_Job] = []
         weight = 0
-        job = self._queue.get()
-        while job is not None:
-            batch.append(job)
-            weight += job.weight
-            if weight >= BATCH:
-                return batch, True
-            try:
-                job = self._queue.get_nowait()
-            except queue.Empty:
-                return batch, True
-        return batch, False
+        while self._jobs and weight < BATCH:
+            batch.append(self._jobs.popleft())
+            weight += batch[-1].weight
+        if self._jobs:  # the rest is called for again; at the end, the last of it is the end
+            self._calls.put(is_open)
+            is_open = True
+        return batch, is_open
+
+    def _keep_log(self) -> None:
+        if self._connection is None:
+            return
+        try:
+            self._log.committed(self._connection)
+        except apsw.Error as error:  # it stays in the log; the next commit meets the same disk
+            logger.warning("the log could not be moved into the file", extra={"reason": str(error)})
 
     def _commit(self, batch: Sequence[_Job]) -> list[Any]:
         started_s = time.perf_counter()
@@ -157,6 +181,7 @@ class Writer:
     def _connect(self) -> None:
         if self._connection is None:
             self._connection = self._open()
+            self._log.watch(self._connection)
             self._transaction = Transaction(self._connection, max_bytes=self._max_bytes)
 
     def _roll_back(self) -> None:

@@ -3,22 +3,23 @@
 from ragrid.services.memory.changes import Scope, Stored
 from ragrid.services.memory.ground import Remembered
 from ragrid.services.memory.namespaces import EMPTY, Room
+from ragrid.services.memory.sqlite.index_words import twin_word
 from ragrid.services.memory.sqlite.transaction import Transaction
 from ragrid.services.memory.sqlite.vectors import MODELS
 from ragrid.services.memory.sqlite.writing.versions import current_of
 from ragrid.services.memory.validate import Fault
 from ragrid.services.memory.vectors import GivenVector, fault_of_vector
 
-_DOCUMENT = "SELECT doc FROM memory_event WHERE namespace = ? AND id = ? AND version = ?"
+_DOCUMENT = "SELECT doc FROM memory_version WHERE namespace = ? AND id = ? AND version = ?"
 _TWIN = """
-SELECT id FROM memory
-WHERE namespace = ? AND fingerprint = ? AND is_deleted = 0 AND superseded_by IS NULL
-  AND (expires_us IS NULL OR expires_us > ?)
-ORDER BY position DESC LIMIT 1
+SELECT m.id FROM memory_fts AS f CROSS JOIN memory AS m ON m.position = f.rowid
+WHERE memory_fts MATCH ? AND m.namespace = ? AND m.is_deleted = 0 AND m.superseded_by IS NULL
+  AND (m.expires_us IS NULL OR m.expires_us > ?)
+ORDER BY f.rowid DESC LIMIT 1
 """
 _REMEMBERED = """
 SELECT i.fingerprint, e.id, e.version, e.doc, i.is_new
-FROM idempotency AS i JOIN memory_event AS e ON e.seq = i.seq JOIN namespace AS n ON n.id = e.namespace
+FROM idempotency AS i JOIN memory_version AS e ON e.seq = i.seq JOIN namespace AS n ON n.id = e.namespace
 WHERE n.is_gone = 0 AND i.tenant = ? AND i.subject = ? AND i.key = ? AND i.expires_us > ?
 """
 
@@ -42,7 +43,11 @@ class SqliteGround:
 
     def twin(self, scope: Scope, fingerprint: bytes, now_us: int) -> str | None:
         """See Ground."""
-        rows = self._run(_TWIN, (self._transaction.namespace(scope), fingerprint, now_us)).fetchall()
+        namespace = self._transaction.namespace(scope)
+        if namespace is None:
+            return None
+        words = f'scope : "{twin_word(namespace, fingerprint)}"'
+        rows = self._run(_TWIN, (words, namespace, now_us)).fetchall()
         return rows[0][0] if rows else None
 
     def room(self, scope: Scope) -> Room:

@@ -7,7 +7,8 @@ from typing import Any
 
 from ragrid.services.memory.changes import Stored, Version
 from ragrid.services.memory.model import Memory, searchable
-from ragrid.services.memory.sqlite.transaction import Transaction, scope_word
+from ragrid.services.memory.sqlite.index_words import scope_words
+from ragrid.services.memory.sqlite.transaction import Transaction
 from ragrid.services.memory.sqlite.writing.embeddings import note_version
 
 #: What `stored_of` reads, in its order.
@@ -18,20 +19,25 @@ position, version, doc, created_us, created_by, expires_us, is_deleted, is_erase
 _CURRENT = f"SELECT {STORED_COLUMNS} FROM memory WHERE namespace = ? AND id = ?"  # noqa: S608 - our own words
 _INSERT = """
 INSERT INTO memory (position, namespace, id, version, seq, created_us, created_by,
-  type, user_id, agent_id, session_id, superseded_by, expires_us, fingerprint, doc, is_deleted, is_erased)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)
+  type, user_id, agent_id, session_id, superseded_by, expires_us, doc, is_deleted, is_erased)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)
 """
 _UPDATE = """
 UPDATE memory SET version = ?, seq = ?,
-  type = ?, user_id = ?, agent_id = ?, session_id = ?, superseded_by = ?, expires_us = ?, fingerprint = ?, doc = ?
+  type = ?, user_id = ?, agent_id = ?, session_id = ?, superseded_by = ?, expires_us = ?, doc = ?
 WHERE position = ?
 """
 _BURY = """
 UPDATE memory SET version = ?, seq = ?, expires_us = ?, is_erased = ?, is_deleted = 1,
-  type = NULL, user_id = NULL, agent_id = NULL, session_id = NULL, superseded_by = NULL, fingerprint = NULL, doc = x''
+  type = NULL, user_id = NULL, agent_id = NULL, session_id = NULL, superseded_by = NULL, doc = x''
 WHERE position = ?
 """
-_EVENT = "INSERT INTO memory_event VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_EVENT = "INSERT INTO memory_event VALUES (?, ?, ?, ?, ?, ?, ?, NULL)"
+#: The contents of a current version stand in `memory` alone: here they move into the history.
+_KEEP = """
+UPDATE memory_event SET doc = (SELECT doc FROM memory WHERE position = ?1)
+WHERE seq = (SELECT seq FROM memory WHERE position = ?1) AND doc IS NULL
+"""
 _ERASE = "UPDATE memory_event SET doc = NULL WHERE namespace = ? AND id = ? AND doc IS NOT NULL"
 
 
@@ -53,10 +59,8 @@ def apply(transaction: Transaction, namespace: int, version: Version) -> None:
         _update(transaction, namespace, version, version.memory)
     transaction.count(namespace, version.rows_delta, version.size_delta)
     note_version(transaction, namespace, version)
-    doc = version.doc or None
     transaction.run(
-        _EVENT,
-        (version.seq, namespace, version.id, version.version, version.op, version.actor, version.at_us, doc),
+        _EVENT, (version.seq, namespace, version.id, version.version, version.op, version.actor, version.at_us)
     )
 
 
@@ -72,36 +76,39 @@ def _insert(transaction: Transaction, namespace: int, version: Version, memory: 
         transaction.run("DELETE FROM memory WHERE namespace = ? AND id = ?", (namespace, version.id))
     place = (version.position, namespace, version.id, version.version, version.seq)
     transaction.run(_INSERT, (*place, version.created_us, version.created_by, *_contents(version, memory)))
-    _index(transaction, namespace, version.position, memory)
+    _index(transaction, namespace, version, memory)
 
 
 def _update(transaction: Transaction, namespace: int, version: Version, memory: Memory) -> None:
+    transaction.run(_KEEP, (version.position,))
     transaction.run(_UPDATE, (version.version, version.seq, *_contents(version, memory), version.position))
     _unindex(transaction, version.position)
-    _index(transaction, namespace, version.position, memory)
+    _index(transaction, namespace, version, memory)
 
 
 def _contents(version: Version, memory: Memory) -> tuple[Any, ...]:
     kinds = (memory.type, memory.user_id, memory.agent_id, memory.session_id, memory.superseded_by)
-    return (*kinds, version.expires_us, version.fingerprint, version.doc)
+    return (*kinds, version.expires_us, version.doc)
 
 
 def _bury(transaction: Transaction, namespace: int, version: Version) -> None:
     if version.rows_delta:  # it was alive
         _unindex(transaction, version.position)
+        if not version.is_erasing:
+            transaction.run(_KEEP, (version.position,))
     numbers = (version.version, version.seq, version.expires_us, version.is_erasing)
     transaction.run(_BURY, (*numbers, version.position))
     if version.is_erasing:
         transaction.run(_ERASE, (namespace, version.id))
 
 
-def _index(transaction: Transaction, namespace: int, position: int, memory: Memory) -> None:
+def _index(transaction: Transaction, namespace: int, version: Version, memory: Memory) -> None:
     transaction.run(
         "INSERT INTO memory_fts (rowid, scope, content, tags, data) VALUES (?, ?, ?, ?, ?)",
-        (position, scope_word(namespace), *searchable(memory)),
+        (version.position, scope_words(namespace, version.fingerprint), *searchable(memory)),
     )
     for tag in memory.tags:
-        transaction.run("INSERT INTO memory_tag VALUES (?, ?, ?)", (namespace, tag, position))
+        transaction.run("INSERT INTO memory_tag VALUES (?, ?, ?)", (namespace, tag, version.position))
 
 
 def _unindex(transaction: Transaction, position: int) -> None:
