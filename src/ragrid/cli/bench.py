@@ -12,12 +12,21 @@ from ragrid.cli.talk import console, say, show
 from ragrid.client import GridClient
 from ragrid.drivers.local.site import Site
 from ragrid.errors import SpecError, UnreachableError, UsageError
+from ragrid.inference import hashing
+from ragrid.inference.hashing import HashingEmbedder
+from ragrid.system.clock import SystemClock
 from ragrid.verify.bench_ask import RagTarget, bench_ask
 from ragrid.verify.bench_edge import bench_edge
 from ragrid.verify.bench_failover import bench_failover
 from ragrid.verify.bench_llm import ModelTarget, bench_llm
-from ragrid.verify.bench_memory import Target, bench_memory
+from ragrid.verify.bench_memory import Effort, Place, bench_memory
+from ragrid.verify.memory_seed import Target
+from ragrid.verify.memory_texts import Model
 
+#: How long one token is used, seconds; it is good for ten minutes.
+TOKEN_KEPT_S = 240.0
+#: Members of a vector, by kind of embedder: of all-MiniLM-L6-v2, and of hashed words.
+DIMENSIONS = {"onnx": 384, "hashing": hashing.DIMENSION}
 #: Pairs of streamed requests whose median is told.
 LLM_PAIRS = 200
 
@@ -60,7 +69,10 @@ def failover(rounds: int, changes: int, as_json: bool) -> None:
 @state_option
 @json_option
 def memory(rounds: int, seconds: int, memories: int, state: Path | None, as_json: bool) -> None:
-    """Read and durably write 500-byte memories over 64 connections: the service alone, and through the gateway."""
+    """Read and durably write 500-byte memories over 64 connections, and search: the service alone, and the gateway.
+
+    With more than 10,000 memories, all is measured at 10,000, 100,000, … too, and `per_tenfold` is the slope.
+    """
     site = site_of_state(state)
     service = site.grid.services.memory
     if service is None:
@@ -70,16 +82,14 @@ def memory(rounds: int, seconds: int, memories: int, state: Path | None, as_json
         raise SpecError(
             [f"{where}: got true, wanted false; the load generator has no certificate for the service alone"]
         )
-    token = _token(site)
-    result = bench_memory(
+    token = _FreshToken(site)
+    place = Place(
         direct=Target(f"http://{site.address}:{service.port}", token),
         gateway=Target(site.grid.public_url, token),
         ca_file=site.gateway_authority,
-        rounds=rounds,
-        seconds=seconds,
-        memories=memories,
-        tell=say,
     )
+    model = _model_of_memories(site)
+    result = bench_memory(place, Effort(rounds, seconds), memories=memories, model=model, tell=say)
     _report(msgspec.to_builtins(result), as_json=as_json)
 
 
@@ -129,6 +139,34 @@ def _first_byte_or_none(state: Path | None) -> dict[str, Any] | None:
 def _token(site: Site) -> str:
     with GridClient(site.grid.public_url, ca_file=site.gateway_authority) as client:
         return client.token("writer", secret_of(site, "writer")).access_token
+
+
+class _FreshToken:
+    """A writer's token that is good for some minutes, whenever it is asked for."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._clock = SystemClock()
+        self._token = ""
+        self._until_s = 0.0
+
+    def __call__(self) -> str:
+        if self._clock.monotonic_s() >= self._until_s:
+            self._token = _token(self._site)
+            self._until_s = self._clock.monotonic_s() + TOKEN_KEPT_S
+        return self._token
+
+
+def _model_of_memories(site: Site) -> Model | None:
+    """Return the model whose vectors the benchmark can bring along; without one, searches are by words."""
+    services = site.grid.services
+    embedder = services.memory.embedder if services.memory is not None else None
+    if embedder is None and services.rag is not None:
+        embedder = services.rag.embedder
+    if embedder is None or embedder.kind not in DIMENSIONS:
+        return None
+    name = HashingEmbedder.name if embedder.kind == "hashing" else embedder.model
+    return Model(name, DIMENSIONS[embedder.kind])
 
 
 def _report(result: dict[str, Any], *, as_json: bool) -> None:

@@ -1,170 +1,178 @@
-"""How many reads and durable writes a second the memory service of a running grid does, alone and through the gateway.
+"""What the memory service of a running grid does, alone and through the gateway: reads, durable writes and searches.
 
 Rounds alternate between the two addresses, so that what else the machine does weighs on both alike; figures are
-medians. What is written lies in a namespace of its own and expires by itself, also when the benchmark is cut short.
+medians. Among more than 10,000 memories, all of it is measured at each power of ten on the way, which gives the slope.
+What is written lies in namespaces of its own and expires by itself, also when the benchmark is cut short.
 """
 
-import asyncio
+import math
 import secrets
-import ssl
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 import httpx
 import msgspec
+from prometheus_client.parser import text_string_to_metric_families
 
 from ragrid.errors import RagridError, UnreachableError
 from ragrid.system.process import find_program, run
+from ragrid.verify.memory_figures import Collected, Figures, MemoryBench, Step, WrkRun, parse_run, slope, steps_to
+from ragrid.verify.memory_questions import ask
+from ragrid.verify.memory_seed import Seed, Target, fill, forget_all
+from ragrid.verify.memory_texts import Model, questions_of
 
 CONNECTIONS = 64
 #: Keys that reads are spread over, unless somebody wants more.
 MEMORIES = 2000
-#: Memories that one request of the preparation writes.
-BATCH = 500
-#: What the benchmark writes is gone after this, seconds: longer than any run of it takes.
+#: Searches of each address in each round, each with a question of its own.
+QUESTIONS = 50
+#: Questions before those that count: they load the vectors, the model and the connections.
+WARM_UP = 3
+#: What the benchmark writes is gone after this, seconds, and as much longer for each memory: longer than any run takes.
 TTL_S = 900
+TTL_S_PER_MEMORY = 0.003
 #: wrk ends by itself; when it does not, it is killed this long after, seconds.
 PATIENCE_S = 30.0
 
-_PATH = "/memory/v1/memories"
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Target:
-    """One address of the memory service, without a path, and a token that may read and write there."""
+class Place:
+    """Where to measure: the service alone, and the gateway with the authority of its certificate."""
 
-    url: str
-    token: str
-
-
-class Figures(msgspec.Struct, frozen=True):
-    """What one address does: requests a second, and the time within which 99 of 100 were answered, milliseconds."""
-
-    reads_per_s: float
-    writes_per_s: float
-    read_p99_ms: float
-    write_p99_ms: float
+    direct: Target
+    gateway: Target
+    ca_file: Path | None = None
 
 
-class MemoryBench(Figures, frozen=True):
-    """The document of `ragrid bench memory --json`: the service alone, and the same through the gateway."""
+@dataclass(frozen=True)
+class Effort:
+    """How much to measure: alternating rounds, and seconds for each run of wrk."""
 
-    through_gateway: Figures
-    connections: int
-    rounds: int
-    memories: int
-
-
-class _Run(msgspec.Struct, frozen=True):
-    """What wrk said about one run."""
-
-    requests: int
-    duration_us: int
-    refused: int
-    failed: int
-    p50_us: int
-    p99_us: int
+    rounds: int = 3
+    seconds: int = 4
 
 
 def bench_memory(
-    *,
-    direct: Target,
-    gateway: Target,
-    ca_file: Path | None = None,
-    rounds: int = 3,
-    seconds: int = 4,
-    memories: int = MEMORIES,
-    tell: Callable[[str], None] = lambda _: None,
+    place: Place, effort: Effort, *, memories: int = MEMORIES, model: Model | None = None, tell: Tell = lambda _: None
 ) -> MemoryBench:
-    """Measure both addresses in `rounds` alternating rounds of `seconds` for each of reads and writes.
+    """Measure both addresses in alternating rounds among `memories` that are written before.
 
-    Reads are spread over `memories` that are written before. `tell` hears what is under way. Raises MissingError
-    without wrk, UnreachableError when an address does not answer, RagridError when a request was refused: then there
-    is no figure.
+    With a `model`, the one that the service embeds with, each memory brings a vector, and searches are by words and by
+    meaning; without, by words. `tell` hears what is under way. Raises MissingError without wrk, UnreachableError when
+    an address does not answer, RagridError when a request was refused: then there is no figure.
     """
     wrk = find_program("wrk", package="wrk")
-    namespace = f"bench-{secrets.token_hex(4)}"
-    targets = {"direct": direct, "gateway": gateway}
-    tell(f"writing {memories} memories to read into namespace {namespace}")
-    asyncio.run(_seed(gateway, namespace, ca_file, memories))
-    runs: dict[tuple[str, str], list[_Run]] = {(name, mode): [] for name in targets for mode in ("read", "write")}
-    for number in range(1, rounds + 1):
-        for mode in ("read", "write"):
-            for name, target in targets.items():
-                tell(f"round {number} of {rounds}: {mode}s, {name}")
-                runs[name, mode].append(_measure(wrk, target, mode, namespace, seconds=seconds, memories=memories))
-    alone = _figures(runs["direct", "read"], runs["direct", "write"])
+    ttl_s = TTL_S + math.ceil(memories * TTL_S_PER_MEMORY)
+    seed = Seed(f"bench-{secrets.token_hex(4)}", ttl_s, model)
+    tell(f"writing {memories} memories to read into namespace {seed.namespace}")
+    steps: list[Step] = []
+    written = 0
+    for count in steps_to(memories):
+        fill_s = fill(place.direct, seed, range(written, count), ca_file=None, tell=tell)
+        tell(f"measuring among {count} memories")
+        bench = _Round(wrk, place, effort, seed, count)
+        alone, through_gateway = bench.measure(tell)
+        resident_mib = round(usage(place.direct).resident_bytes / 2**20, 1)
+        filled_per_s = round((count - written) / fill_s, 1)
+        steps.append(
+            Step(
+                memories=count,
+                filled_per_s=filled_per_s,
+                resident_mib=resident_mib,
+                alone=alone,
+                through_gateway=through_gateway,
+            )
+        )
+        written = count
+        if model is not None and count < memories:
+            tell("forgetting what the writes wrote: the next step would wait for its vectors")
+            forget_all(place.direct, seed.beside)
+    last = steps[-1]
     return MemoryBench(
-        reads_per_s=alone.reads_per_s,
-        writes_per_s=alone.writes_per_s,
-        read_p99_ms=alone.read_p99_ms,
-        write_p99_ms=alone.write_p99_ms,
-        through_gateway=_figures(runs["gateway", "read"], runs["gateway", "write"]),
+        **msgspec.structs.asdict(last.alone),
+        through_gateway=last.through_gateway,
         connections=CONNECTIONS,
-        rounds=rounds,
+        rounds=effort.rounds,
         memories=memories,
+        search_mode="lexical" if model is None else "hybrid",
+        steps=tuple(steps),
+        per_tenfold=slope(steps),
     )
 
 
-def _measure(wrk: Path, target: Target, mode: str, namespace: str, *, seconds: int, memories: int) -> _Run:
-    """Run wrk once. The token travels in the environment, where no list of processes shows it."""
-    environment = {
-        "MODE": mode,
-        "TOKEN": target.token,
-        "NAMESPACE": namespace,
-        "MEMORIES": str(memories),
-        "TTL_S": str(TTL_S),
-        "SALT": secrets.token_hex(4),
-    }
-    with resources.as_file(resources.files("ragrid.verify") / "memory_load.lua") as script:
-        load = (f"-c{CONNECTIONS}", "-t1", f"-d{seconds}s", "--timeout", "10s", "-s", str(script))
-        done = run((str(wrk), *load, target.url), timeout_s=seconds + PATIENCE_S, environment=environment)
-    return parse_run(done.stdout, f"{mode}s at {target.url}")
+class Usage(msgspec.Struct, frozen=True):
+    """What the service has used since it was started, and what it holds."""
+
+    processor_s: float
+    resident_bytes: float
 
 
-def parse_run(output: str, what: str) -> _Run:
-    """Return the figures that our script printed last. Raises RagridError unless every request was a success."""
+def usage(target: Target) -> Usage:
+    """Return what the service says on its private port. Raises UnreachableError when it does not."""
     try:
-        result = msgspec.json.decode(output.strip().splitlines()[-1], type=_Run)
-    except (IndexError, msgspec.MsgspecError) as error:
-        raise RagridError(f"wrk: no figures for {what}; it said: {output[-500:]!r}") from error
-    if result.refused or result.failed or not result.requests:
-        counts = f"{result.refused} refused and {result.failed} failed of {result.requests}"
-        raise RagridError(f"{what}: {counts} requests, wanted none; see `ragrid logs memory` and `ragrid logs gateway`")
-    return result
-
-
-def _figures(reads: Sequence[_Run], writes: Sequence[_Run]) -> Figures:
-    def rate(runs: Sequence[_Run]) -> float:
-        return round(statistics.median(one.requests / one.duration_us * 1e6 for one in runs), 1)
-
-    def p99_ms(runs: Sequence[_Run]) -> float:
-        return round(statistics.median(one.p99_us for one in runs) / 1000, 2)
-
-    return Figures(rate(reads), rate(writes), p99_ms(reads), p99_ms(writes))
-
-
-async def _seed(target: Target, namespace: str, ca_file: Path | None, memories: int) -> None:
-    """Write the memories that will be read, at keys k0, k1, …, over a connection whose certificate is checked."""
-    trust = ssl.create_default_context(cafile=ca_file) if ca_file else True
-    headers = {"authorization": f"Bearer {target.token}", "memory-namespace": namespace}
-    async with httpx.AsyncClient(base_url=target.url, headers=headers, verify=trust, timeout=60) as client:
-        for first in range(0, memories, BATCH):
-            await _put(client, range(first, min(first + BATCH, memories)))
-
-
-async def _put(client: httpx.AsyncClient, numbers: range) -> None:
-    operations = [{"op": "put", "id": f"k{number}", "memory": _memory(number)} for number in numbers]
-    try:
-        answer = await client.post(f"{_PATH}/batch", json={"operations": operations, "atomic": True})
+        text = httpx.get(f"{target.url}/metrics", timeout=PATIENCE_S, trust_env=False).raise_for_status().text
     except httpx.HTTPError as error:
-        raise UnreachableError(f"{client.base_url}: {error!r}; run `ragrid status`") from error
-    if not answer.is_success:
-        raise RagridError(f"{client.base_url}: a write was refused with {answer.status_code}: {answer.text[:300]}")
+        raise UnreachableError(f"{target.url}/metrics: {error!r}; run `ragrid status`") from error
+    samples = {one.name: one.value for family in text_string_to_metric_families(text) for one in family.samples}
+    try:
+        return Usage(samples["process_cpu_seconds_total"], samples["process_resident_memory_bytes"])
+    except KeyError as error:
+        raise RagridError(f"{target.url}/metrics: no {error}; wanted the metrics of a process on Linux") from error
 
 
-def _memory(number: int) -> dict[str, object]:
-    return {"content": f"memory {number} " + f"word{number % 97} " * 60, "ttl_seconds": TTL_S, "user_id": "bench"}
+@dataclass(frozen=True)
+class _Round:
+    """All rounds among one number of memories."""
+
+    wrk: Path
+    place: Place
+    effort: Effort
+    seed: Seed
+    memories: int
+
+    def measure(self, tell: Tell) -> tuple[Figures, Figures]:
+        """Return the figures of the service alone and through the gateway."""
+        targets = {"direct": self.place.direct, "gateway": self.place.gateway}
+        figures = {name: Collected() for name in targets}
+        for number in range(1, self.effort.rounds + 1):
+            for place, (name, target) in enumerate(targets.items()):
+                tell(f"round {number} of {self.effort.rounds}: searches, {name}")
+                figures[name].searches.append(self._search(target, len(targets) * number + place))
+        for number in range(1, self.effort.rounds + 1):
+            for mode in ("read", "write"):
+                for name, target in targets.items():
+                    tell(f"round {number} of {self.effort.rounds}: {mode}s, {name}")
+                    before_s = usage(self.place.direct).processor_s
+                    done = self._load(target, mode)
+                    spent_s = usage(self.place.direct).processor_s - before_s
+                    getattr(figures[name], f"{mode}s").append((done, spent_s / done.requests))
+        return figures["direct"].figures(), figures["gateway"].figures()
+
+    def _search(self, target: Target, number: int) -> tuple[list[float], float]:
+        """Ask questions that are new to the service: it keeps the vectors of those that it has just embedded."""
+        questions = questions_of(self.memories * 1000 + number, WARM_UP + QUESTIONS)
+        ask(target, self.seed, questions[:WARM_UP], ca_file=self.place.ca_file)
+        before_s = usage(self.place.direct).processor_s
+        took_s = ask(target, self.seed, questions[WARM_UP:], ca_file=self.place.ca_file)
+        return took_s, (usage(self.place.direct).processor_s - before_s) / QUESTIONS
+
+    def _load(self, target: Target, mode: str) -> WrkRun:
+        """Run wrk once. The token travels in the environment, where no list of processes shows it."""
+        environment = {
+            "MODE": mode,
+            "TOKEN": target.token(),
+            # What is written lies beside what is read and searched, which stays as many.
+            "NAMESPACE": self.seed.beside if mode == "write" else self.seed.namespace,
+            "MEMORIES": str(self.memories),
+            "TTL_S": str(self.seed.ttl_s),
+            "SALT": secrets.token_hex(4),
+        }
+        seconds = self.effort.seconds
+        with resources.as_file(resources.files("ragrid.verify") / "memory_load.lua") as script:
+            load = (f"-c{CONNECTIONS}", "-t1", f"-d{seconds}s", "--timeout", "10s", "-s", str(script))
+            done = run((str(self.wrk), *load, target.url), timeout_s=seconds + PATIENCE_S, environment=environment)
+        return parse_run(done.stdout, f"{mode}s at {target.url}")
