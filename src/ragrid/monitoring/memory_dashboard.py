@@ -77,6 +77,12 @@ def _writes() -> Row:
                 about="More under load: writes that wait share the next commit.",
                 queries=(Query(_mean(names.MEMORY_COMMIT_BATCH), "mean"),),
             ),
+            Panel(
+                title="Checkpoint",
+                about="Time in which SQLite moves its log into the file, beside the writes.",
+                queries=_quantiles(names.MEMORY_CHECKPOINT),
+                unit="s",
+            ),
         ),
     )
 
@@ -134,6 +140,15 @@ def _vectors() -> Row:
                     Query(_rate(f"{names.MEMORY_EMBEDDING_FAILURES}{{{_WHICH}}}", "kind"), "failed: {{kind}}"),
                 ),
                 unit="ops",
+            ),
+            Panel(
+                title="Index of vectors",
+                about="Searches by meaning beside PostgreSQL's index, by what answered them, and vectors put into it.",
+                queries=(
+                    Query(_rate(f"{names.MEMORY_NEAREST}{{{_WHICH}}}", "way"), "{{way}}"),
+                    Query(_rate(f"{names.MEMORY_VECTOR_INDEX_ADDED}{{{_WHICH}}}", "part"), "vectors added"),
+                    Query(f"max({names.MEMORY_VECTOR_INDEX}{{{_WHICH}}})", "there is one"),
+                ),
             ),
             _gauge("Vector cache", names.MEMORY_VECTOR_CACHE, "Vectors of the namespaces searched last.", unit="bytes"),
         ),

@@ -28,6 +28,8 @@ MEMORY_STORE_BYTES = "memory_store_bytes"
 MEMORY_WRITE_QUEUE = "memory_write_queue_depth"
 MEMORY_COMMIT = "memory_commit_seconds"
 MEMORY_COMMIT_BATCH = "memory_commit_batch_size"
+#: SQLite only; PostgreSQL has checkpoints of its own.
+MEMORY_CHECKPOINT = "memory_checkpoint_seconds"
 MEMORY_SEARCH = "memory_search_seconds"
 MEMORY_QUERY_EMBED = "memory_query_embed_seconds"
 MEMORY_OUTBOX_LAG = "memory_outbox_lag_seconds"
@@ -36,6 +38,10 @@ MEMORY_EMBEDDINGS_GIVEN_UP = "memory_embeddings_given_up"
 MEMORY_EMBEDDED = "memory_embedded_total"
 MEMORY_EMBEDDING_FAILURES = "memory_embedding_failures_total"
 MEMORY_VECTOR_CACHE = "memory_vector_cache_bytes"
+#: PostgreSQL only, where pgvector is. Label: `way`.
+MEMORY_VECTOR_INDEX = "memory_vector_index"
+MEMORY_VECTOR_INDEX_ADDED = "memory_vector_index_added_total"
+MEMORY_NEAREST = "memory_nearest_searches_total"
 MEMORY_EXPIRED = "memory_expired_total"
 MEMORY_TOOL_CALLS = "memory_tool_calls_total"
 MEMORY_FEED_WAITING = "memory_feed_waiting"
@@ -88,6 +94,7 @@ MEMORY = (
     MEMORY_WRITE_QUEUE,
     MEMORY_COMMIT,
     MEMORY_COMMIT_BATCH,
+    MEMORY_CHECKPOINT,
     MEMORY_SEARCH,
     MEMORY_QUERY_EMBED,
     MEMORY_OUTBOX_LAG,
@@ -96,6 +103,9 @@ MEMORY = (
     MEMORY_EMBEDDED,
     MEMORY_EMBEDDING_FAILURES,
     MEMORY_VECTOR_CACHE,
+    MEMORY_VECTOR_INDEX,
+    MEMORY_VECTOR_INDEX_ADDED,
+    MEMORY_NEAREST,
     MEMORY_EXPIRED,
     MEMORY_TOOL_CALLS,
     MEMORY_FEED_WAITING,

@@ -55,7 +55,10 @@ def test_verifiers_export_what_is_asked_of_them() -> None:
 
 def test_memory_exports_what_is_asked_of_it() -> None:
     assert memory_metrics.ROWS is not None  # imported for what it registers
-    assert missing((*names.MEMORY, *names.PROCESS), families(REGISTRY)) == set()
+    exported = families(REGISTRY)
+    assert missing((*names.MEMORY, *names.PROCESS), exported) == set()
+    own = {one for one in exported if one.startswith("memory_")}
+    assert own - set(names.MEMORY) == set(), "in no list, so on no page"
 
 
 def test_services_export_what_is_asked_of_them() -> None:
