@@ -2,12 +2,13 @@
 
 import contextlib
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import psutil
+
+from support import after_kill
 
 _PROGRAM = """
 import http.server, os, signal, socket, ssl, sys, threading
@@ -83,7 +84,7 @@ class HangingInstance:
         self.host, self.port = host, port
         self._log = directory / f"instance-{port}.log"
         files = [str(file) for file in tls] or ["", "", ""]
-        self.process = subprocess.Popen((sys.executable, "-c", _PROGRAM, host, str(port), str(self._log), *files))
+        self.process = after_kill.start((sys.executable, "-c", _PROGRAM, host, str(port), str(self._log), *files))
 
     def reached(self) -> list[str]:
         """Return what reached it, line by line: `POST hold`."""
