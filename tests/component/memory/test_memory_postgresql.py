@@ -18,7 +18,7 @@ from ragrid.services.memory.errors import StoreBrokenError, StoreBusyError, Stor
 from ragrid.services.memory.model import MemoryInput
 from ragrid.services.memory.postgresql.schema import FENCED, MIGRATIONS
 from ragrid.services.memory.postgresql.store import PostgresStore
-from ragrid.services.memory.postgresql.writer import QUEUE_LIMIT
+from ragrid.services.memory.postgresql.writer import LANES, QUEUE_LIMIT
 from ragrid.services.memory.protocol.memories import Filter, Written
 from support.cut_connection import CuttingProxy
 from support.memory_stores import ROLE, memory_database, memory_database_new, memory_database_of_session, memory_role
@@ -344,6 +344,50 @@ async def test_a_server_that_hangs_is_seen_and_comes_back(
         process.resume()
     await store.change(replace("again"))
     assert await _recovered(store, "k")
+
+
+async def test_callers_of_a_server_that_hangs_are_told_while_it_hangs(
+    store: PostgresStore, stopped_server: Callable[[], None], postgresql_cluster: Cluster
+) -> None:
+    """Writes of more tenants than write at once, reads, searches: refused while the first transaction still waits."""
+    scopes = [Scope(f"t{number}", "default") for number in range(LANES + 2)]
+    for scope in scopes:
+        await store.change(replace("before", scope=scope))
+    stopped_server()
+    names = [(scope, f"k{number}") for scope in scopes for number in range(3)]
+    told, *reads = await asyncio.gather(
+        asyncio.gather(*(store.change(replace(one, scope=scope)) for scope, one in names), return_exceptions=True),
+        *(store.read(scope, "before", now_us=NOW) for scope in scopes),
+        *(store.search(scope, ("tea",), Filter(), now_us=NOW, limit=3) for scope in scopes),
+        return_exceptions=True,
+    )
+    assert isinstance(told, list)
+    assert {type(one) for one in (*told, *reads)} == {StoreBrokenError}
+    # One transaction at least had its connection and still waits; who comes now hears it at once.
+    assert "not known yet" in str(told[0])
+    assert store.waiting_writes > 0
+    with pytest.raises(StoreBrokenError, match="nothing was written, try again later"):
+        await store.change(replace("late", scope=scopes[0]))
+    main = psutil.Process(postgresql_cluster.pid)
+    for process in (main, *main.children(recursive=True)):
+        process.resume()
+    for scope in scopes:
+        assert (await _written(store, "after", scope)).version == 1
+        assert await store.read(scope, "before", now_us=NOW) is not None
+    refused = [name for name, error in zip(names, told, strict=True) if "nothing was written" in str(error)]
+    assert len(refused) >= 3
+    for scope, one in (*refused, (scopes[0], "late")):
+        assert await store.read(scope, one, now_us=NOW) is None
+
+
+async def _written(store: PostgresStore, memory_id: str, scope: Scope) -> Written:
+    """Write a memory, once the store has found its server again."""
+    for _ in range(600):
+        try:
+            return await store.change(replace(memory_id, scope=scope))
+        except StoreBrokenError:
+            await asyncio.sleep(0.05)
+    raise AssertionError("the store has not found its server again")
 
 
 async def test_what_was_acknowledged_survives_a_killed_server(

@@ -7,9 +7,9 @@ from ragrid.services.memory.batches import decide_all, results_of
 from ragrid.services.memory.changes import Change, Create
 from ragrid.services.memory.model import fingerprint_of
 from ragrid.services.memory.postgresql.connections import Connections
+from ragrid.services.memory.postgresql.lanes import Job
 from ragrid.services.memory.postgresql.transaction import Transaction
 from ragrid.services.memory.postgresql.workspace import Need, NotLoadedError, joined, need_of
-from ragrid.services.memory.postgresql.writer import Job
 from ragrid.services.memory.protocol.batch import Results
 from ragrid.services.memory.protocol.memories import Written
 

@@ -15,8 +15,8 @@ from ragrid.services.memory.embedding.text import digest_of, embedding_text
 from ragrid.services.memory.model import EmbeddingStatus, Memory
 from ragrid.services.memory.postgresql import vectors
 from ragrid.services.memory.postgresql.connections import Connections
+from ragrid.services.memory.postgresql.lanes import Job
 from ragrid.services.memory.postgresql.transaction import Transaction
-from ragrid.services.memory.postgresql.writer import Job
 from ragrid.services.memory.protocol.embeddings import (
     Due,
     Embedded,

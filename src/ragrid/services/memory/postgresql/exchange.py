@@ -10,16 +10,18 @@ from ragrid.services.memory.exchange.deciding import Verdict
 from ragrid.services.memory.exchange.lines import Copy, memory_line, namespace_lines, session_line
 from ragrid.services.memory.postgresql import exchange_writing as writing
 from ragrid.services.memory.postgresql.connections import EXPORTS, Connections
+from ragrid.services.memory.postgresql.lanes import Job
 from ragrid.services.memory.postgresql.namespaces import NAMESPACE_COLUMNS, namespace_of
 from ragrid.services.memory.postgresql.session_writing import STATE_COLUMNS
 from ragrid.services.memory.postgresql.workspace import Need
-from ragrid.services.memory.postgresql.writer import Job
 from ragrid.services.memory.protocol.exchange import CHUNK_BYTES, Exported
 from ragrid.services.memory.working_state import StoredState, rendered_state
 
 #: How long an export waits for its reader before it is given up: its snapshot keeps old rows from being cleared away.
 _PATIENCE = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
 _AT_ONCE = 64
+#: How long the caller of an import waits for one transaction of it, seconds: it may carry 10,000 memories.
+_PATIENCE_S = 60.0
 
 _NAMESPACES = f"""
 SELECT {NAMESPACE_COLUMNS} FROM namespace WHERE tenant = $1 AND ($2::text IS NULL OR name = $2) ORDER BY name
@@ -86,6 +88,7 @@ class PostgresExchange(Connections):
             lambda transaction: writing.take(transaction, copies, now_us=now_us, is_atomic=is_atomic),
             need,
             weight=len(copies),
+            patience_s=_PATIENCE_S,
         )
         verdicts: tuple[Verdict, ...] = await self.writer.submit(copies[0].scope.tenant, job)
         return verdicts

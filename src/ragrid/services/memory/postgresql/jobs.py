@@ -5,8 +5,8 @@ import msgspec
 from ragrid.services.memory.jobs.model import KEPT_US, SILENCE_US, StoredJob, left
 from ragrid.services.memory.jobs.model import Job as JobRecord
 from ragrid.services.memory.postgresql.connections import Connections
+from ragrid.services.memory.postgresql.lanes import Job
 from ragrid.services.memory.postgresql.transaction import Transaction
-from ragrid.services.memory.postgresql.writer import Job
 
 _SAVE = """
 INSERT INTO job (tenant, id, is_ended, updated_us, doc) VALUES ($1, $2, $3, $4, $5)

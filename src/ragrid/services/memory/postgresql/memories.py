@@ -2,9 +2,9 @@
 
 from ragrid.services.memory.changes import Change, Scope
 from ragrid.services.memory.postgresql.connections import Connections
+from ragrid.services.memory.postgresql.lanes import Job
 from ragrid.services.memory.postgresql.queries import HISTORY, PAST, list_statement
 from ragrid.services.memory.postgresql.workspace import need_of
-from ragrid.services.memory.postgresql.writer import Job
 from ragrid.services.memory.protocol.memories import Event, Filter, Page, Read, Written, past_read
 
 _NEVER = 2**62

@@ -7,8 +7,8 @@ from ragrid.services.memory.changes import ANY, Condition, Scope
 from ragrid.services.memory.errors import NoNamespaceError
 from ragrid.services.memory.namespaces import Namespace, NamespaceSettings, PutNamespace, Room, check_version
 from ragrid.services.memory.postgresql.connections import Connections
+from ragrid.services.memory.postgresql.lanes import Job
 from ragrid.services.memory.postgresql.transaction import Transaction
-from ragrid.services.memory.postgresql.writer import Job
 from ragrid.services.memory.protocol.namespaces import Usage
 
 NAMESPACE_COLUMNS = "name, number, settings, rows, size_bytes, version, created_us, updated_us, updated_by"
@@ -75,7 +75,7 @@ class PostgresNamespaces(Connections):
 
     async def delete_namespace(self, scope: Scope, *, condition: Condition = ANY) -> None:
         """See Namespaces. All of it goes in one transaction; the tenant's other writes wait as long."""
-        job = Job(lambda transaction: _delete(transaction, scope, condition))
+        job = Job(lambda transaction: _delete(transaction, scope, condition), patience_s=_PATIENCE_S)
         await self.writer.submit(scope.tenant, job)
 
     async def usage(self, tenant: str) -> Usage:

@@ -19,6 +19,8 @@ CONNECT_TIMEOUT_S = 5.0
 #: The server ends a statement after this time, milliseconds; a connection that says nothing for longer is dropped.
 STATEMENT_TIMEOUT_MS = 10_000
 ANSWER_TIMEOUT_S = 12.0
+#: A caller whose read is not answered by then is told so, seconds.
+PATIENCE_S = 5.0
 #: Reads that may wait for a connection; the next is refused.
 WAITING_LIMIT = 2048
 
@@ -83,9 +85,12 @@ class Pool:
 
     @contextlib.asynccontextmanager
     async def reader(self, tenant: str | None) -> AsyncIterator[asyncpg.Connection]:
-        """Lend a connection for reading; what fails comes out as StoreBrokenError or StoreBusyError."""
+        """Lend a connection for reading; what fails comes out as StoreBrokenError or StoreBusyError.
+
+        What is read for a tenant, a caller waits for: after PATIENCE_S it has failed, turn and connecting included.
+        """
         try:
-            async with self.connection(tenant) as connection:
+            async with asyncio.timeout(PATIENCE_S if tenant else None), self.connection(tenant) as connection:
                 yield connection
         except FAILURES as error:
             raise refusal_of(error) from error

@@ -4,8 +4,8 @@ from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.messages import Append, Appended, MessagePage
 from ragrid.services.memory.postgresql import session_writing as writing
 from ragrid.services.memory.postgresql.connections import Connections
+from ragrid.services.memory.postgresql.lanes import Job
 from ragrid.services.memory.postgresql.session_writing import STATE_COLUMNS
-from ragrid.services.memory.postgresql.writer import Job
 from ragrid.services.memory.protocol.sessions import Order, SessionSummary
 from ragrid.services.memory.working_state import PutState, ReadState, StoredState, rendered_state
 

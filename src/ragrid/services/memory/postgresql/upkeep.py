@@ -5,9 +5,9 @@ import asyncio
 from ragrid.services.memory.errors import StoreBrokenError
 from ragrid.services.memory.metrics import EXPIRED
 from ragrid.services.memory.postgresql.connections import Connections
+from ragrid.services.memory.postgresql.lanes import Job
 from ragrid.services.memory.postgresql.schema import SCHEMA
 from ragrid.services.memory.postgresql.transaction import Transaction
-from ragrid.services.memory.postgresql.writer import Job
 from ragrid.services.memory.protocol.upkeep import Stats
 
 #: A writer that does not come round in this time is stuck, seconds.

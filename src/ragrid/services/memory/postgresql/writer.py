@@ -8,11 +8,10 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import asyncpg
-import msgspec
 
 from ragrid.errors import RagridError
 from ragrid.services.memory.changes import Scope
@@ -20,14 +19,13 @@ from ragrid.services.memory.errors import StoreBrokenError, StoreBusyError
 from ragrid.services.memory.feed.watch import Watches
 from ragrid.services.memory.metrics import COMMIT_BATCH_SIZE, COMMIT_SECONDS
 from ragrid.services.memory.postgresql.failures import FAILURES, LOST, OF_ONE, is_connection_good, refusal_of
+from ragrid.services.memory.postgresql.lanes import Job, Lane, Waiting
 from ragrid.services.memory.postgresql.pool import Pool
 from ragrid.services.memory.postgresql.transaction import Transaction
-from ragrid.services.memory.postgresql.workspace import Need, joined
+from ragrid.services.memory.postgresql.workspace import joined
 
 logger = logging.getLogger(__name__)
 
-#: Changes that one commit carries at most.
-BATCH = 256
 #: Changes that may wait; the next is refused.
 QUEUE_LIMIT = 2048
 #: Transactions at once, each of another tenant.
@@ -43,23 +41,8 @@ DOUBT_PAUSE_S = 0.2
 ANALYSE_AFTER = (200, 2_000, 20_000)
 COUNTED = ("tenant", "namespace", "memory", "memory_words", "memory_event", "memory_vector", "embedding_outbox")
 
-NOTHING = Need()
-
-Work = Callable[[Transaction], Awaitable[Any]]
-
-
-class Job(msgspec.Struct, frozen=True):
-    """A piece of work, and what has to be read for it before. It refuses before it writes."""
-
-    work: Work
-    need: Need = NOTHING
-    #: Changes in it.
-    weight: int = 1
-
-
-class _Waiting(msgspec.Struct, frozen=True):
-    job: Job
-    future: asyncio.Future[Any]
+#: How often writes that wait too long are looked for, seconds.
+LOOK_S = 1.0
 
 
 class Writer:
@@ -70,12 +53,13 @@ class Writer:
         #: Who waits for changes; `changed` wakes them after a commit.
         self.watches = watches
         self._changed = changed
-        self._lanes: dict[str, deque[_Waiting]] = {}
+        self._lanes: dict[str, Lane] = {}
         self._ready: deque[str] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._waiting = 0
         self._changes = 0
         self._is_closed = False
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def waiting(self) -> int:
@@ -83,26 +67,41 @@ class Writer:
         return self._waiting
 
     def submit(self, tenant: str, job: Job) -> asyncio.Future[Any]:
-        """Queue a job; the future ends after its commit. Raises StoreBusyError or StoreBrokenError at once."""
+        """Queue a job; the future ends after its commit, or when its caller has waited for too long.
+
+        Raises StoreBusyError or StoreBrokenError at once.
+        """
         if self._is_closed:
             raise StoreBrokenError("the store is closing; send the request again")
         if self._waiting >= QUEUE_LIMIT:
             raise StoreBusyError(f"{self._waiting} writes are waiting, wanted under {QUEUE_LIMIT}; try again soon")
-        future = asyncio.get_running_loop().create_future()
-        self._waiting += job.weight
+        loop = asyncio.get_running_loop()
+        one = Waiting(job, loop.create_future(), loop.time() + job.patience_s)
         lane = self._lanes.get(tenant)
         if lane is None:
-            lane = self._lanes[tenant] = deque()
+            lane = self._lanes[tenant] = Lane()
             self._ready.append(tenant)
-        lane.append(_Waiting(job, future))
+        lane.add(one)
+        self._waiting += job.weight
+        if self._timer is None:
+            self._timer = loop.call_later(LOOK_S, self._look)
         self._start()
-        return future
+        return one.future
 
     async def close(self) -> None:
         """Finish what was accepted."""
         self._is_closed = True
         while self._running:
             await asyncio.wait(self._running)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        """Tell those who have waited too long; look again while anybody waits."""
+        loop = asyncio.get_running_loop()
+        for lane in self._lanes.values():
+            self._waiting -= sum(one.job.weight for one in lane.give_up(loop.time()))
+        self._timer = loop.call_later(LOOK_S, self._look) if self._lanes else None
 
     def _start(self) -> None:
         while self._ready and len(self._running) < LANES:
@@ -117,14 +116,17 @@ class Writer:
     async def _run(self, tenant: str) -> None:
         """Run one batch of a lane; the lane waits for its next turn behind the others."""
         lane = self._lanes[tenant]
-        batch = _next_batch(lane)
+        batch = lane.begin()
+        results: list[Any] = []
         try:
-            results = await self._commit(tenant, [one.job for one in batch])
+            if batch:  # all may have been given up while the lane waited for its turn
+                results = await self._commit(tenant, [one.job for one in batch])
         except asyncio.CancelledError:
             results = [StoreBrokenError("the store was stopped; the change may not have been written")] * len(batch)
             raise
         finally:
             self._answer(batch, results)
+            lane.end()
             if lane:
                 self._ready.append(tenant)
             else:
@@ -206,25 +208,15 @@ class Writer:
             await asyncio.sleep(DOUBT_PAUSE_S)
         raise StoreBrokenError("the database was lost during a commit; read what the change did before it is repeated")
 
-    def _answer(self, batch: Sequence[_Waiting], results: Sequence[Any]) -> None:
+    def _answer(self, batch: Sequence[Waiting], results: Sequence[Any]) -> None:
         self._waiting -= sum(one.job.weight for one in batch)
         for one, result in zip(batch, results, strict=True):
-            if one.future.done():  # the caller went away; the change stays
+            if one.future.done():  # the caller went away, or waited in vain; the change stays
                 continue
             if isinstance(result, Exception):
                 one.future.set_exception(result)
             else:
                 one.future.set_result(result)
-
-
-def _next_batch(lane: deque[_Waiting]) -> list[_Waiting]:
-    """Take what one commit carries: BATCH changes, or one job however large."""
-    batch = [lane.popleft()]
-    weight = batch[0].job.weight
-    while lane and weight + lane[0].job.weight <= BATCH:
-        batch.append(lane.popleft())
-        weight += batch[-1].job.weight
-    return batch
 
 
 async def _run_all(transaction: Transaction, jobs: Sequence[Job]) -> list[Any]:
