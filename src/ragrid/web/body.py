@@ -1,11 +1,12 @@
 """Request bodies: bounded, then decoded into a type; what is wrong is named with a JSON pointer."""
 
 import re
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
+from ragrid.web.choices import with_choices
 from ragrid.web.problem import Problem
 
 T = TypeVar("T")
@@ -51,21 +52,23 @@ def decode_json(content: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(content, type=kind)
     except msgspec.ValidationError as error:
-        raise unfit(error) from error
+        raise unfit(error, kind) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem(400, "invalid-json", f"the body is not JSON: {error}; send application/json") from error
 
 
-def unfit(error: msgspec.ValidationError) -> Problem:
-    """Return the 422 Problem for a body that is JSON and does not fit."""
-    what, pointer = locate(str(error))
+def unfit(error: msgspec.ValidationError, kind: Any = Any) -> Problem:
+    """Return the 422 Problem for a body that is JSON and does not fit `kind`."""
+    what, pointer = locate(str(error), kind)
     where = pointer or "the body"
     errors = [{"pointer": pointer, "detail": what}]
     return Problem(422, "invalid-body", f"{where}: {what}; see the API documentation", errors=errors)
 
 
-def locate(message: str) -> tuple[str, str]:
+def locate(message: str, kind: Any = Any) -> tuple[str, str]:
     """Split a msgspec message into what is wrong and a JSON pointer (RFC 6901) to it.
+
+    With the `kind` that was wanted, what is wrong says which values there are to choose from.
 
     A missing or unknown member is pointed at itself. msgspec does not name the key inside a free-form object, so the
     pointer ends at that object then.
@@ -80,7 +83,8 @@ def locate(message: str) -> tuple[str, str]:
     member = _MEMBER.match(what)
     if member is not None and position == len(path):
         steps.append(member["name"])
-    return what[:1].lower() + what[1:], "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
+    pointer = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
+    return with_choices(what[:1].lower() + what[1:], pointer, kind), pointer
 
 
 def _too_large(limit_bytes: int) -> Problem:

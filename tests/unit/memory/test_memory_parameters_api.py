@@ -63,3 +63,17 @@ async def test_an_unknown_parameter_is_named_by_every_operation(root: Caller, op
     if not any(one.name == "Memory-Namespace" for one in operation.parameters):
         answer = await root.call(operation.method, path, json=body, params={"namespace": "demo"})
         assert answer.json()["code"] == "unknown-parameter"
+
+
+async def test_a_value_that_is_none_of_a_few_is_told_which_there_are(alice: Caller) -> None:
+    kinds = "custom, episodic, procedural, semantic, working"
+    made = await alice.call("POST", json={"content": "x", "type": "idea"})
+    assert made.json()["errors"][0]["detail"] == f"invalid enum value 'idea', wanted one of {kinds}"
+    listed = await alice.call("GET", params={"type": "idea"})
+    assert listed.json()["detail"] == f"parameter 'type': invalid enum value 'idea', wanted one of {kinds}"
+    batch = await alice.call("POST", "/batch", json={"operations": [{"op": "upsert"}]})
+    [error] = batch.json()["results"][0]["problem"]["errors"]
+    assert error == {
+        "pointer": "/op",
+        "detail": "invalid value 'upsert', wanted one of create, delete, patch, put, restore",
+    }

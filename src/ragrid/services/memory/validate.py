@@ -156,7 +156,7 @@ def _member_faults(name: str, value: object, wanted: object) -> list[Fault]:
     try:
         msgspec.convert(value, wanted)
     except msgspec.ValidationError as error:
-        what, pointer = locate(str(error))
+        what, pointer = locate(str(error), wanted)
         return [(f"/{name}{pointer}", what)]
     return []
 

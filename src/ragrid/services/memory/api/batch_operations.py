@@ -153,7 +153,7 @@ def _faults_of(raw: bytes, now_us: int, error: Exception) -> list[Fault]:
             _within("memory", convert_input, given["memory"], now_us=now_us)
     except InvalidMemoryError as found:
         return list(found.faults)
-    what, pointer = locate(str(error))
+    what, pointer = locate(str(error), BatchOperation)
     return [(pointer, what)]
 
 

@@ -15,7 +15,7 @@ from ragrid.services.memory.filters.parse import FilterError, FilterNode, parse_
 from ragrid.services.memory.model import TAGS, Reference, Tag, Type
 from ragrid.services.memory.protocol.memories import Filter
 from ragrid.services.memory.validate import unknown_detail
-from ragrid.web.body import decode_json
+from ragrid.web.body import decode_json, locate
 from ragrid.web.problem import Problem
 
 LIST_LIMIT = 200
@@ -114,7 +114,8 @@ def filter_of(request: Request) -> Filter:
     try:
         checked = msgspec.convert({**members, "tags": list(tags)}, SearchFilter)
     except msgspec.ValidationError as error:
-        raise Problem(400, "invalid-parameter", f"query string: {error}") from error
+        what, pointer = locate(str(error), SearchFilter)
+        raise Problem(400, "invalid-parameter", f"parameter {pointer[1:].partition('/')[0]!r}: {what}") from error
     where = condition_of_text(given["filter"]) if "filter" in given else None
     return msgspec.structs.replace(filter_from(checked, ""), where=where)
 

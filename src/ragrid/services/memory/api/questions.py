@@ -12,6 +12,7 @@ from ragrid.services.memory.api.operation import Parameter
 from ragrid.services.memory.api.parameters import parameters_of
 from ragrid.services.memory.changes import OnDuplicate
 from ragrid.services.memory.model import Moment, microseconds
+from ragrid.web.body import locate
 from ragrid.web.problem import Problem
 
 VersionNumber = Annotated[int, Meta(ge=1, le=10**18)]
@@ -65,4 +66,5 @@ def _converted(given: Mapping[str, str], name: str, kind: Any) -> Any:
     try:
         return msgspec.convert(given[name], kind, strict=False)
     except msgspec.ValidationError as error:
-        raise Problem(400, "invalid-parameter", f"parameter {name!r}: {error}") from error
+        what, _ = locate(str(error), kind)
+        raise Problem(400, "invalid-parameter", f"parameter {name!r}: {what}") from error

@@ -150,7 +150,8 @@ class StateCopy(msgspec.Struct, frozen=True):
 
 Copy = SettingsCopy | MemoryCopy | MessageCopy | StateCopy
 
-_decode = msgspec.json.Decoder(HeaderLine | EndLine | NamespaceLine | MemoryLine | MessageLine | StateLine).decode
+_LINE = HeaderLine | EndLine | NamespaceLine | MemoryLine | MessageLine | StateLine
+_decode = msgspec.json.Decoder(_LINE).decode
 
 
 def header_line() -> bytes:
@@ -210,7 +211,7 @@ def parse_line(text: bytes, *, tenant: str, namespace: str | None) -> Copy | Hea
     try:
         line = _decode(text)
     except msgspec.ValidationError as error:
-        what, pointer = locate(str(error))
+        what, pointer = locate(str(error), _LINE)
         raise InvalidBodyError([(pointer, what)]) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidBodyError([("", f"not JSON: {error}")]) from error
