@@ -2,6 +2,8 @@
 
 import io
 import json
+import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 
 from ragrid.cli.main import run
-from support.running_grid import RunningGrid
+from support.running_grid import RAGRID, RunningGrid
 
 Typed = Callable[..., tuple[int, str, str]]
 
@@ -84,6 +86,50 @@ def test_standard_input_is_content_and_slips_are_named(typed: Typed, monkeypatch
     assert (code, "one of them" in errors) == (2, True)
     code, _, errors = typed("put", "x", "--new")
     assert (code, "--id" in errors) == (2, True)
+
+
+def test_what_became_of_memories_is_told_and_undone(typed: Typed) -> None:
+    typed("put", "one", "--id", "a")
+    typed("put", "two", "--id", "a")
+    assert typed("delete", "a", "--yes")[0] == 0
+    told = shown(typed, "changes")
+    assert [(one["op"], one["version"]) for one in told["changes"]] == [("create", 1), ("update", 2), ("delete", 3)]
+    assert shown(typed, "changes", "--since", str(told["next_since"]))["changes"] == []
+    assert "delete" in typed("changes", "--limit", "3")[1]
+    code, _, errors = typed("restore", "a", "--version", "1", "--if-version", "9")
+    assert (code, "wanted 9" in errors) == (4, True)
+    assert shown(typed, "restore", "a", "--version", "1")["content"] == "one"
+    assert "one" in typed("get", "a")[1]
+
+
+def test_changes_are_followed_as_they_come(grid: RunningGrid) -> None:
+    name = "followed"
+    command = (str(RAGRID), "memory", "changes", "--follow", "--json", "-n", name, "--state", str(grid.state))
+    grid.ok("memory", "put", "first", "--id", "a", "-n", name)
+    with subprocess.Popen(command, env=grid.environment, stdout=subprocess.PIPE, text=True) as following:
+        try:
+            assert following.stdout is not None
+            assert json.loads(following.stdout.readline())["memory"]["content"] == "first"
+            grid.ok("memory", "put", "second", "--id", "a", "-n", name)
+            assert json.loads(following.stdout.readline())["memory"]["content"] == "second"
+        finally:
+            following.send_signal(signal.SIGINT)
+            assert following.wait(30) == 130
+    listed = grid.json("memory", "namespaces")["namespaces"]
+    assert [one["memories"] for one in listed if one["name"] == name] == [1]
+
+
+def test_a_token_for_one_user_sees_that_users_memories_alone(grid: RunningGrid) -> None:
+    for user in ("ada", "bob"):
+        grid.ok("memory", "put", f"of {user}", "--id", user, "--user", user, "-n", "users")
+    token = grid.ok("token", "issue", "--role", "reader", "--memory-user", "ada", "--memory-namespace", "use*").strip()
+    with grid.client(token) as client:
+        listed = client.get("/memory/v1/memories").json()
+        assert listed["code"] == "namespace-not-found"
+        found = client.get("/memory/v1/memories", params={"namespace": "users"}).json()["memories"]
+        assert [one["id"] for one in found] == ["ada"]
+        assert client.get("/memory/v1/memories/bob", params={"namespace": "users"}).status_code == 404
+        assert client.get("/memory/v1/changes", params={"namespace": "users"}).json()["code"] == "token-confined"
 
 
 def test_what_is_exported_is_imported(typed: Typed, tmp_path: Path) -> None:

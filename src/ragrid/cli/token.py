@@ -31,12 +31,25 @@ def command() -> None:
     "--role", type=click.Choice(SEEDED_CLIENTS), default="reader", show_default=True, help="What the token may do."
 )
 @click.option("--scope", help="Narrow it further: `service:action`, separated by spaces.")
+@click.option("--memory-namespace", "namespaces", multiple=True, help="Only these of memory; `*` stands for anything.")
+@click.option("--memory-user", help="Only memories of this user.")
 @click.option("--login", "as_person", is_flag=True, help="Of the person who has run `ragrid login`, not of a role.")
 @state_option
 @json_option
-def issue(role: str, *, scope: str | None, as_person: bool, state: Path | None, as_json: bool) -> None:
+def issue(
+    role: str,
+    *,
+    scope: str | None,
+    namespaces: tuple[str, ...],
+    memory_user: str | None,
+    as_person: bool,
+    state: Path | None,
+    as_json: bool,
+) -> None:
     """Print a new access token of a role; only who can read the state directory can do so."""
     site = site_of_state(state)
+    if as_person and (scope or namespaces or memory_user):
+        raise UsageError("--login: a person's token is the one that the sign-in gave; it cannot be narrowed here")
     if as_person:
         with _anonymous(site) as client:
             file = login_file(site.grid.public_url)
@@ -44,7 +57,8 @@ def issue(role: str, *, scope: str | None, as_person: bool, state: Path | None, 
         show({"access_token": access_token}) if as_json else click.echo(access_token)
         return
     with _anonymous(site) as client:
-        token = client.token(role, secret_of(site, role), scope)
+        secret = secret_of(site, role)
+        token = client.token(role, secret, scope, memory_namespaces=namespaces, memory_user=memory_user)
     if as_json:
         show({"access_token": token.access_token, "expires_in": token.expires_in_s, "scope": token.scope, "role": role})
         return

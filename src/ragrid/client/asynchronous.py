@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -64,9 +64,22 @@ class AsyncGridClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def token(self, client_id: str, client_secret: str, scope: str | None = None) -> Token:
-        """Return a new access token for a client. Raises AuthError when the grid does not accept its secret."""
-        return await self.send(calls.token(client_id, client_secret, scope))
+    async def token(
+        self,
+        client_id: str,
+        client_secret: str,
+        scope: str | None = None,
+        *,
+        memory_namespaces: Sequence[str] = (),
+        memory_user: str | None = None,
+    ) -> Token:
+        """Return a new access token for a client. Raises AuthError when the grid does not accept its secret.
+
+        It may do no more than `scope` names, and reaches memories of these namespaces (`*` for anything) and of this
+        user alone, where any are named.
+        """
+        less = calls.narrowed(scope, memory_namespaces, memory_user)
+        return await self.send(calls.token(client_id, client_secret, less))
 
     async def ask(self, question: str, k: int = 5) -> Answer:
         """Return an answer that rests on at most `k` passages."""

@@ -1,7 +1,7 @@
 """What is sent and how an answer is read (pure), shared by the two clients, which only differ in how they wait."""
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote_plus, urlencode
@@ -79,9 +79,18 @@ def read(call: Call[T], status: int, headers: Mapping[str, str], content: bytes)
         raise RagridError(message) from error
 
 
-def token(client_id: str, client_secret: str, scope: str | None) -> Call[Token]:
-    """Ask for an access token with the client credentials grant (RFC 6749, section 4.4)."""
-    form = {"grant_type": "client_credentials", **({"scope": scope} if scope else {})}
+def narrowed(
+    scope: str | None, memory_namespaces: Sequence[str] = (), memory_user: str | None = None
+) -> dict[str, str]:
+    """Return the members of a form that ask for a token that may do less."""
+    patterns = " ".join(memory_namespaces)
+    asked = {"scope": scope, "memory_ns": patterns, "memory_user": memory_user}
+    return {name: value for name, value in asked.items() if value}
+
+
+def token(client_id: str, client_secret: str, less: Mapping[str, str]) -> Call[Token]:
+    """Ask for an access token with the client credentials grant (RFC 6749, section 4.4); `less`: see `narrowed`."""
+    form = {"grant_type": "client_credentials", **less}
     return form_call("/oauth2/token", Token, form, client=(client_id, client_secret))
 
 

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -71,9 +71,22 @@ class GridClient:
         self._http.close()
         close_tokens(self._token)
 
-    def token(self, client_id: str, client_secret: str, scope: str | None = None) -> Token:
-        """Return a new access token for a client. Raises AuthError when the grid does not accept its secret."""
-        return self.send(calls.token(client_id, client_secret, scope))
+    def token(
+        self,
+        client_id: str,
+        client_secret: str,
+        scope: str | None = None,
+        *,
+        memory_namespaces: Sequence[str] = (),
+        memory_user: str | None = None,
+    ) -> Token:
+        """Return a new access token for a client. Raises AuthError when the grid does not accept its secret.
+
+        It may do no more than `scope` names, and reaches memories of these namespaces (`*` for anything) and of this
+        user alone, where any are named.
+        """
+        less = calls.narrowed(scope, memory_namespaces, memory_user)
+        return self.send(calls.token(client_id, client_secret, less))
 
     def ask(self, question: str, k: int = 5) -> Answer:
         """Return an answer that rests on at most `k` passages."""

@@ -72,12 +72,12 @@ def test_a_foreign_body_is_shown_in_short(content: bytes) -> None:
 
 def test_an_answer_of_another_shape_is_no_traceback() -> None:
     with pytest.raises(RagridError, match=r"answer 200 is no Token: .* ragrid gateway"):
-        calls.read(calls.token("a", "b", None), 200, {"content-type": "application/json"}, b'{"hello": "world"}')
+        calls.read(calls.token("a", "b", {}), 200, {"content-type": "application/json"}, b'{"hello": "world"}')
 
 
 def test_members_that_a_newer_grid_adds_are_left_out() -> None:
     body = b'{"access_token":"t","token_type":"Bearer","expires_in":600,"new":[1]}'
-    assert calls.read(calls.token("a", "b", None), 200, {"content-type": "application/json"}, body).expires_in_s == 600
+    assert calls.read(calls.token("a", "b", {}), 200, {"content-type": "application/json"}, body).expires_in_s == 600
 
 
 def test_a_token_is_not_shown() -> None:
@@ -85,7 +85,7 @@ def test_a_token_is_not_shown() -> None:
 
 
 def test_client_id_and_secret_are_encoded_before_they_are_joined() -> None:
-    header = calls.token("a:b", "c d", "rag:read").headers["authorization"]
+    header = calls.token("a:b", "c d", {"scope": "rag:read"}).headers["authorization"]
     assert header == "Basic YSUzQWI6Yytk"  # a%3Ab:c+d
 
 
@@ -112,3 +112,9 @@ def test_addresses_that_are_refused(address: str, hint: str) -> None:
 )
 def test_addresses_that_are_taken(address: str) -> None:
     assert not checked_address(address).endswith("/")
+
+
+def test_a_token_for_less_names_what_it_is_for() -> None:
+    assert calls.narrowed(None) == {}
+    asked = calls.narrowed("memory:read", ("chat-*", "notes"), "ada")
+    assert asked == {"scope": "memory:read", "memory_ns": "chat-* notes", "memory_user": "ada"}
