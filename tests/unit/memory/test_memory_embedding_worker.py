@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import httpx
 import numpy as np
 import pytest
 
@@ -17,7 +18,9 @@ from ragrid.services.memory.inmemory.store import InMemoryStore
 from ragrid.services.memory.model import MemoryInput
 from ragrid.services.memory.protocol.embeddings import Embedded
 from ragrid.services.memory.recall import Found, Mode, Question, Recall
+from ragrid.services.memory.service import build_memory_application
 from ragrid.system.clock import ManualClock
+from support.token_mint import TokenMint
 
 ACME = Scope("acme", "default")
 
@@ -171,6 +174,13 @@ async def test_a_worker_that_gets_nothing_done_is_stuck(service: Service) -> Non
             await service.worker.turn()
     with pytest.raises(RagridError, match="the outbox is stuck"):
         service.worker.check()
+    application = build_memory_application(
+        service.store, TokenMint().verifier(), service.clock, prefix="/memory", meaning=service.meaning
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://memory") as client:
+        answer = await client.get("/readyz")
+    assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "not-ready", "1")
+    assert "the outbox is stuck" in answer.json()["detail"]
 
 
 async def test_a_store_from_before_embeddings_is_caught_up_with() -> None:
