@@ -21,6 +21,7 @@ import pytest
 from ragrid.services.database.monitor import FIGURES
 from ragrid.spec.settings import DatabaseAccount, DatabaseSettings, Listen, dump_settings
 from ragrid.system.certificates import make_authority, make_leaf
+from support import after_kill
 from support.postgresql import postgresql_program
 from support.registry_servers import free_ports
 
@@ -58,7 +59,7 @@ class Database:
     def launch(self) -> None:
         command = (sys.executable, "-m", "ragrid.services.database", "--settings", str(self.folder / "settings.json"))
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = after_kill.start(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def start(self) -> None:
         self.launch()

@@ -30,6 +30,7 @@ from ragrid.registry.protocol import Instance
 from ragrid.spec.settings import ControllerSettings, Listen, RegistryAddress
 from ragrid.system.clock import SystemClock
 from ragrid.system.process import find_program
+from support import after_kill
 
 READ = "/memory/v1/collections/c/records/1"
 
@@ -338,7 +339,7 @@ def etcd(ports: Any, tmp_path: Path, wait_until: Any) -> Iterator[str]:
         *("--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer),
         *("--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"),
     )
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = after_kill.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: httpx.get(f"{client}/health").json()["health"] == "true", "etcd", 20.0)
         yield client

@@ -16,6 +16,7 @@ import pytest
 
 from ragrid.gateway.config import EdgeService
 from ragrid.gateway.launch import nginx_command
+from support import after_kill
 
 READ = "/memory/v1/records/1"
 REQUESTS = 10_000
@@ -39,7 +40,7 @@ def three(short_directory: Path, ports: Any, wait_until: Any) -> Iterator[dict[s
         f"{user} daemon off; master_process off; pid {directory}/pid; error_log stderr error; events {{}}\n"
         f"http {{ access_log off; keepalive_requests 100000; {temporary} {servers} }}\n"
     )
-    process = subprocess.Popen(nginx_command(directory), stdin=subprocess.DEVNULL)
+    process = after_kill.start(nginx_command(directory), stdin=subprocess.DEVNULL)
     try:
         wait_until(lambda: httpx.get(f"http://127.0.0.1:{names['c']}/").text == "c", "the instances answer")
         yield names

@@ -1,7 +1,6 @@
 """What an instance's death, hang and return cost those who ask, and which figures tell of them."""
 
 import signal
-import subprocess
 import sys
 from typing import Any
 
@@ -9,6 +8,7 @@ import httpx
 import pytest
 
 from ragrid.gateway.config import EdgeService, HealthChecks
+from support import after_kill
 from support.edge_load import Load
 
 READ = "/memory/v1/collections/c/records/1"
@@ -41,7 +41,7 @@ class Process:
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen([sys.executable, "-c", _BACKEND_PROGRAM, str(self.port)])
+        self.process = after_kill.start([sys.executable, "-c", _BACKEND_PROGRAM, str(self.port)])
         self._wait_until(lambda: httpx.get(f"http://127.0.0.1:{self.port}/").status_code == 200, "backend answers")
 
     def kill(self) -> None:

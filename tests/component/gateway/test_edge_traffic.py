@@ -18,6 +18,7 @@ from ragrid.gateway.lua import LUA_DIRECTORY
 from ragrid.gateway.routes import POLICY
 from ragrid.gateway.state import ServiceState, dump_state
 from ragrid.system.process import run
+from support import after_kill
 from support.edge_load import Load
 
 READ = "/memory/v1/collections/c/records/1"
@@ -346,7 +347,7 @@ def test_the_launcher_becomes_nginx_and_refuses_a_second_one(
     edge.process.kill()  # leaves its socket behind
     edge.process.wait(10)
     with (edge.directory / "stderr.log").open("ab") as log:
-        edge.process = subprocess.Popen(command, stderr=log)
+        edge.process = after_kill.start(command, stderr=log)
     wait_until(lambda: httpx.get(edge.metrics_url + "/healthz").status_code == 200, "nginx answers")
     edge.push({"memory": [endpoint(edge.backend.port)]})
     assert httpx.get(edge.url + READ, headers=edge.signer.bearer()).status_code == 200

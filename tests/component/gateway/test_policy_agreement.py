@@ -17,6 +17,7 @@ from ragrid.gateway.launch import nginx_command
 from ragrid.gateway.render import render_nginx
 from ragrid.gateway.route import Found, Route, find_route
 from ragrid.gateway.routes import POLICY
+from support import after_kill
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get")
 #: What stands for a `{name}`; the last ones are words of other routes.
@@ -63,7 +64,7 @@ init_by_lua_block {{
 }}
 server {{ listen 127.0.0.1:{port}; location / {{ content_by_lua_block {{ {_DECIDE} }} }} }} }}
 """)
-    process = subprocess.Popen(nginx_command(short_directory), stdin=subprocess.DEVNULL)
+    process = after_kill.start(nginx_command(short_directory), stdin=subprocess.DEVNULL)
 
     def ask(cases: list[tuple[str, str, str]]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = httpx.post(

@@ -15,6 +15,7 @@ from ragrid.errors import UnreachableError
 from ragrid.monitoring import names
 from ragrid.monitoring.coverage import Coverage, fetch_coverage
 from ragrid.monitoring.prometheus import PrometheusConfig, ScrapeTarget, node_exporter_command, prometheus_command
+from support import after_kill
 
 DEADLINE_S = 20.0
 
@@ -65,7 +66,7 @@ def url(tmp_path: Path) -> Iterator[str]:
     with (tmp_path / "log").open("wb") as log:
         started: list[subprocess.Popen[bytes]] = []
         try:
-            started.extend(subprocess.Popen(command, stdout=log, stderr=log) for command in commands)
+            started.extend(after_kill.start(command, stdout=log, stderr=log) for command in commands)
             yield f"http://127.0.0.1:{own}"
         finally:
             for process in started:

@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from support import after_kill
+
 TESTS = Path(__file__).parents[2]
 
 
@@ -22,7 +24,7 @@ def service(free_port: int, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[b
     environment = {**os.environ, "PYTHONPATH": str(TESTS)}
     command = (sys.executable, "-m", "support.slow_service", str(free_port))
     with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        process = after_kill.start(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{free_port}", timeout=20) as http:
             _wait_until_alive(process, http, log)

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from ragrid.system.certificates import KeyPair, make_authority, make_leaf
+from support import after_kill
 
 TESTS = Path(__file__).parents[2]
 NAME = "service.test"
@@ -87,7 +88,7 @@ def service(free_port: int, tmp_path: Path) -> Iterator[Running]:
     )
     log = tmp_path / "log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
+        process = after_kill.start(
             command,
             env={**os.environ, "PYTHONPATH": str(TESTS)},
             stdin=subprocess.DEVNULL,
