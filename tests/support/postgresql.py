@@ -75,9 +75,11 @@ def _copied(installation: Path, target: Path) -> Path:
 class Cluster:
     """One server with its files below a short folder in /tmp; Debian's, or one with pgvector."""
 
-    def __init__(self, *, with_pgvector: bool = False) -> None:
+    def __init__(self, *, with_pgvector: bool = False, port: int | None = None) -> None:
+        """Without a port of loopback, it is reached through its socket alone."""
         _remove_what_killed_tests_left()
         self.directory = Path(tempfile.mkdtemp(dir="/tmp", prefix=f"{_PREFIX}{os.getpid()}-"))
+        self._port = port
         self._installation: Path | None = None
         if with_pgvector:
             self._installation = _copied(pgvector_installation(), self.directory / "server")
@@ -101,7 +103,8 @@ class Cluster:
 
     def dsn(self, database: str = "postgres", user: str = SUPERUSER) -> str:
         """Return the address of a database for any of its roles; nobody is asked for a password."""
-        return f"postgresql://{user}@/{database}?host={self.directory}"
+        place = "" if self._port is None else f"&port={self._port}"
+        return f"postgresql://{user}@/{database}?host={self.directory}{place}"
 
     def make(self) -> None:
         """Create the files of an empty cluster."""
@@ -117,7 +120,8 @@ class Cluster:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        settings = ("listen_addresses=", f"unix_socket_directories={self.directory}", "max_connections=200")
+        listen = ("listen_addresses=",) if self._port is None else ("listen_addresses=127.0.0.1", f"port={self._port}")
+        settings = (*listen, f"unix_socket_directories={self.directory}", "max_connections=200")
         command = (str(self.program("postgres")), "-D", str(self.data), *(f"--{each}" for each in settings))
         with (self.directory / "log").open("ab") as log:
             self._server = subprocess.Popen(
@@ -176,7 +180,7 @@ class Cluster:
             shutil.rmtree(self.directory)
 
     def _answers(self) -> bool:
-        ready = (str(self.program("pg_isready")), "-q", "-h", str(self.directory))
+        ready = (str(self.program("pg_isready")), "-q", "-d", self.dsn())
         return subprocess.run(ready, check=False, timeout=30).returncode == 0
 
 
