@@ -192,6 +192,11 @@ async def test_without_a_model_there_is_nothing_to_embed_again(client: httpx.Asy
     token = mint.token(sub="alice", tenant="acme", scope="memory:admin")
     answer = await Whole(client, token).call("POST", REEMBED)
     assert (answer.status_code, answer.json()["code"]) == (409, "no-embedder")
+    brought = {"content": "tea", "embedding": {"model": "of-another-tenant", "values": [1, 0]}}
+    other = Caller(client, mint.token(tenant="evil"))
+    assert (await other.call("POST", json=brought)).status_code == 201
+    answer = await Whole(client, token).call("POST", REEMBED)
+    assert (answer.status_code, "of-another-tenant" in answer.text) == (409, False)
 
 
 async def test_a_time_searches_what_there_was(bench: Bench, mint: TokenMint) -> None:

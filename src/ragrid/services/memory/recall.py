@@ -52,6 +52,11 @@ class Recall:
         self._store = store
         self._meaning = meaning
 
+    @property
+    def has_embedder(self) -> bool:
+        """The service makes vectors by itself."""
+        return self._meaning is not None and self._meaning.worker.has_embedder
+
     async def find(self, scope: Scope, question: Question, *, now_us: int) -> Found:
         """Return what is found; `degraded` names the part that had to be done without, or that is behind.
 
@@ -66,8 +71,7 @@ class Recall:
             vector = question.vector or await self._embed(question.text)
         mode: Mode = "lexical" if vector is None else "hybrid" if words and question.mode != "semantic" else "semantic"
         worker = None if self._meaning is None else self._meaning.worker
-        has_embedder = worker is not None and worker.has_embedder
-        is_missing = vector is None and (is_asked or (question.mode is None and has_embedder))
+        is_missing = vector is None and (is_asked or (question.mode is None and self.has_embedder))
         is_behind = vector is not None and worker is not None and worker.is_behind
         hits = await self._store.search(
             scope,

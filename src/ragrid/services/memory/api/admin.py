@@ -55,8 +55,8 @@ class AdminApi:
     async def _reembed(self, request: Request) -> Answer:
         claims = claims_of(request)
         models = await self._parts.store.models()
-        if models.active is None:
-            raise Problem(409, "no-embedder", "the store has no model; name an embedder in the grid file")
+        if models.active is None or not self._parts.recall.has_embedder:
+            raise Problem(409, "no-embedder", "the service has no embedder; name one in the grid file")
         named = [one for one in (models.active, models.filling) if one is not None]
         work = partial(self._work, claims.tenant, named)
         started = await self._parts.jobs.start("reembed", work, tenant=claims.tenant, actor=claims.subject)

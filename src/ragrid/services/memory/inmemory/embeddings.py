@@ -88,9 +88,13 @@ class EmbeddingTables:
 
     def brought(self, position: int) -> tuple[str, bytes] | None:
         """Return model and stored bytes of a vector that a caller brought, where nothing else makes vectors."""
-        given = next((name for name, state in self.states.items() if state == "given"), None)
-        held = None if given is None else self.vectors.get((position, given))
-        return None if given is None or held is None else (given, pack(held.values))
+        held = None if self.given is None else self.vectors.get((position, self.given))
+        return None if self.given is None or held is None else (self.given, pack(held.values))
+
+    @property
+    def given(self) -> str | None:
+        """The model whose vectors come from callers alone."""
+        return next((name for name, state in self.states.items() if state == "given"), None)
 
     @property
     def in_use(self) -> dict[str, int | None]:

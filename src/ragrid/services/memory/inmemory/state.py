@@ -120,7 +120,7 @@ class State:
 
     def vector_fault(self, given: GivenVector) -> Fault | None:
         """See Ground."""
-        return fault_of_vector(given, self.embeddings.in_use)
+        return fault_of_vector(given, self.embeddings.in_use, brought=self.embeddings.given)
 
     def remembered(self, scope: Scope, actor: str, key: str, now_us: int) -> Remembered | None:
         """See Ground."""

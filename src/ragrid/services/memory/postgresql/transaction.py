@@ -170,7 +170,8 @@ class Transaction:
         if not rows:
             await self.connection.execute(vectors.LOCK_MODELS)
             rows = await self.connection.fetch(vectors.MODELS)
-        self.workspace.know_models({row["name"]: row["dimension"] for row in rows})
+        brought = next((row["name"] for row in rows if row["state"] == "given"), None)
+        self.workspace.know_models({row["name"]: row["dimension"] for row in rows}, brought)
 
     async def _fetch(self, sql: str, *parameters: object) -> Sequence[asyncpg.Record]:
         rows: Sequence[asyncpg.Record] = await self.connection.fetch(sql, self.workspace.tenant, *parameters)

@@ -123,6 +123,7 @@ class Workspace:
         self._rooms: dict[str, Room] = {}
         self._requests: dict[RequestKey, Request | None] = {}
         self._models: dict[str, int | None] | None = None
+        self._brought: str | None = None
 
     # What the server says; what was decided since is newer and stays.
 
@@ -143,9 +144,9 @@ class Workspace:
         """Take in the settings and the size of a namespace."""
         self._rooms.setdefault(namespace, room)
 
-    def know_models(self, models: dict[str, int | None]) -> None:
-        """Take in the models that searches use, with their dimensions."""
-        self._models = models
+    def know_models(self, models: dict[str, int | None], brought: str | None) -> None:
+        """Take in the models that searches use, with their dimensions, and which of them callers have brought."""
+        self._models, self._brought = models, brought
 
     def put_room(self, namespace: str, room: Room) -> None:
         """Take in settings that this transaction has written."""
@@ -190,9 +191,9 @@ class Workspace:
         """See Ground."""
         if self._models is None:
             raise NotLoadedError(Need(models=True))
-        fault = fault_of_vector(given, self._models)
+        fault = fault_of_vector(given, self._models, brought=self._brought)
         if not self._models:
-            self._models = {given.model: len(given.values)}
+            self.know_models({given.model: len(given.values)}, given.model)
         return fault
 
     def room(self, scope: Scope) -> Room:

@@ -57,8 +57,9 @@ class SqliteGround:
 
     def vector_fault(self, given: GivenVector) -> Fault | None:
         """See Ground."""
-        models = {name: dimension for name, dimension, _ in self._run(MODELS).fetchall()}
-        return fault_of_vector(given, models)
+        rows = self._run(MODELS).fetchall()
+        brought = next((name for name, _, state in rows if state == "given"), None)
+        return fault_of_vector(given, {name: dimension for name, dimension, _ in rows}, brought=brought)
 
     def remembered(self, scope: Scope, actor: str, key: str, now_us: int) -> Remembered | None:
         """See Ground."""
