@@ -58,6 +58,10 @@ _PROBLEMS = (
     "overloaded",
 )
 
+_LAST_EVENT = Parameter(
+    name="Last-Event-ID", place="header", schema=str, summary="Goes before `since`: where a lost stream goes on."
+)
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -104,12 +108,6 @@ class ChangesApi:
             schema=Annotated[int, Meta(ge=0, le=WAIT_LIMIT_S)],
             summary="How long to wait for a change when there is none; 0 without it.",
         )
-        last_event = Parameter(
-            name="Last-Event-ID",
-            place="header",
-            schema=str,
-            summary="Goes before `since`: where a lost stream goes on.",
-        )
         return (
             Operation(
                 method="GET",
@@ -129,7 +127,7 @@ class ChangesApi:
                 summary="Sends the changes after `since` and each later one as it is made, as server-sent events.",
                 permission="memory:read",
                 handler=self._stream,
-                parameters=(NAMESPACE, _SINCE, last_event),
+                parameters=(NAMESPACE, _SINCE, _LAST_EVENT),
                 successes=(
                     Success(
                         status=200,

@@ -121,13 +121,9 @@ class MemoriesApi:
 
     def operations(self) -> tuple[Operation, ...]:
         """Return each operation, the busiest first."""
-        return (*self._single(), *self._several())
+        return (*self._reads(), *self._changes(), *self._creates())
 
-    def _single(self) -> tuple[Operation, ...]:
-        made = (
-            Success(status=201, summary="Made.", schema=Memory, headers=_MADE),
-            Success(status=200, summary="Replaced.", schema=Memory, headers=("etag",)),
-        )
+    def _reads(self) -> tuple[Operation, ...]:
         return (
             Operation(
                 method="GET",
@@ -143,6 +139,36 @@ class MemoriesApi:
                 ),
                 problems=(*_READ, *QUERY_PROBLEMS, "invalid-precondition"),
             ),
+            Operation(
+                method="GET",
+                path="/memories",
+                id="listMemories",
+                summary="Lists memories, newest first; a walk shows each that exists all the while exactly once.",
+                permission="memory:read",
+                handler=self._list,
+                parameters=(NAMESPACE, *_FILTERS, INCLUDE, LIMIT, CURSOR),
+                successes=(Success(status=200, summary="One page.", schema=MemoryPage),),
+                problems=(*NAMESPACE_PROBLEMS, *PAGING_PROBLEMS, "invalid-json", "invalid-body", "invalid-filter"),
+            ),
+            Operation(
+                method="GET",
+                path="/memories/{id}/history",
+                id="readHistory",
+                summary="Lists the versions of a memory, newest first.",
+                permission="memory:read",
+                handler=self._history,
+                parameters=(MEMORY_ID, NAMESPACE, LIMIT, CURSOR),
+                successes=(Success(status=200, summary="One page.", schema=HistoryPage),),
+                problems=(*_READ, *PAGING_PROBLEMS),
+            ),
+        )
+
+    def _changes(self) -> tuple[Operation, ...]:
+        made = (
+            Success(status=201, summary="Made.", schema=Memory, headers=_MADE),
+            Success(status=200, summary="Replaced.", schema=Memory, headers=("etag",)),
+        )
+        return (
             Operation(
                 method="PUT",
                 path="/memories/{id}",
@@ -180,19 +206,8 @@ class MemoriesApi:
             ),
         )
 
-    def _several(self) -> tuple[Operation, ...]:
+    def _creates(self) -> tuple[Operation, ...]:
         return (
-            Operation(
-                method="GET",
-                path="/memories",
-                id="listMemories",
-                summary="Lists memories, newest first; a walk shows each that exists all the while exactly once.",
-                permission="memory:read",
-                handler=self._list,
-                parameters=(NAMESPACE, *_FILTERS, INCLUDE, LIMIT, CURSOR),
-                successes=(Success(status=200, summary="One page.", schema=MemoryPage),),
-                problems=(*NAMESPACE_PROBLEMS, *PAGING_PROBLEMS, "invalid-json", "invalid-body", "invalid-filter"),
-            ),
             Operation(
                 method="POST",
                 path="/memories",
@@ -220,17 +235,6 @@ class MemoriesApi:
                     "idempotency-key-reused",
                     "idempotent-result-gone",
                 ),
-            ),
-            Operation(
-                method="GET",
-                path="/memories/{id}/history",
-                id="readHistory",
-                summary="Lists the versions of a memory, newest first.",
-                permission="memory:read",
-                handler=self._history,
-                parameters=(MEMORY_ID, NAMESPACE, LIMIT, CURSOR),
-                successes=(Success(status=200, summary="One page.", schema=HistoryPage),),
-                problems=(*_READ, *PAGING_PROBLEMS),
             ),
         )
 

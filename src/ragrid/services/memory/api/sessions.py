@@ -96,7 +96,7 @@ class SessionsApi:
 
     def operations(self) -> tuple[Operation, ...]:
         """Return each operation, the busiest first."""
-        return (*self._of_messages(), *self._of_state())
+        return (*self._of_messages(), *self._of_sessions(), *self._of_state())
 
     def _of_messages(self) -> tuple[Operation, ...]:
         return (
@@ -130,6 +130,10 @@ class SessionsApi:
                 successes=(Success(status=200, summary="One page.", schema=MessagesPage),),
                 problems=(*_MINE, *PAGING_PROBLEMS, "session-not-found"),
             ),
+        )
+
+    def _of_sessions(self) -> tuple[Operation, ...]:
+        return (
             Operation(
                 method="GET",
                 path="/sessions",
