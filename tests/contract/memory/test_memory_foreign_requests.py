@@ -71,6 +71,8 @@ class World:
             await self.mine("PUT", "/sessions/talk/state", namespace, json={"data": {"where": MARK}})
         await self.mine("POST", "/memories", json={"content": MARK}, headers={"idempotency-key": "key"})
         await self.mine("PUT", "/namespaces/work", json={"quota_rows": 77})
+        brought = {"content": MARK, "user_id": "u", "embedding": {"model": MARK, "values": [1, 0]}}
+        await self.mine("PUT", "/memories/brought", json=brought)
 
     async def seen(self) -> list[bytes]:
         """Return all that the one tenant can see of what is theirs."""
@@ -104,8 +106,9 @@ def bodies(operation: Operation, some: random.Random) -> Any:
     return {
         "createMemory": {
             "content": "again",
-            "user_id": some.choice(["u", None]),
-            "supersedes": some.choice([[], [name]]),
+            **some.choice(
+                [{}, {"user_id": "u"}, {"supersedes": [name]}, {"embedding": {"model": "eves", "values": [1]}}]
+            ),
         },
         "replaceMemory": {"content": "mine"},
         "patchMemory": {"content": "taken"},
