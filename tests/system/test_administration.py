@@ -91,6 +91,17 @@ def test_a_bad_token_is_told_why(own_grid: RunningGrid) -> None:
     assert "signature" in str(inspected(own_grid, token[:-6] + "AAAAAA")["fault"])
 
 
+def test_what_cannot_be_revoked_is_not_said_to_be(own_grid: RunningGrid) -> None:
+    """In a hurry half a token is copied, or a name mistyped: "worthless from now on" would calm wrongly."""
+    token = own_grid.json("token", "issue", "--role", "reader")["access_token"]
+    for words in ([token[:-1]], [token.partition(".")[2]], ["--client", "raeder"], ["--subject", "raeder"]):
+        refused = own_grid.cli("token", "revoke", *words)
+        assert (refused.returncode, "nothing was revoked" in refused.stderr) == (2, True), refused.stderr
+    assert status_of(own_grid, token) == 200
+    assert own_grid.json("token", "revoke", token) == {"revoked": "token"}
+    eventually(lambda: status_of(own_grid, token) == 401, "the token is refused")
+
+
 def test_a_withdrawn_key_ends_every_token_that_it_signed(own_grid: RunningGrid) -> None:
     token = own_grid.json("token", "issue", "--role", "reader")["access_token"]
     before = {key["state"]: key["kid"] for key in own_grid.json("key", "list")["keys"]}

@@ -107,21 +107,42 @@ def revoke(token: str | None, *, client_id: str | None, subject: str | None, sta
     if sum(one is not None for one in (token, client_id, subject)) != 1:
         raise UsageError("ragrid token revoke: wanted one of TOKEN, --client and --subject")
     if token is not None:
-        site = site_of_state(state)
-        with _anonymous(site) as client:
-            text = read_argument(token, "TOKEN")
-            client.send(administration.revoke_token(text, ADMINISTRATOR, secret_of(site, ADMINISTRATOR)))
-        document: object = {"revoked": "token"}
-        told = "the token is worthless from now on"
+        document, told = _end_one(site_of_state(state), read_argument(token, "TOKEN"))
     else:
         with administrator(state) as grid:
-            ended = grid.send(administration.end_tokens(client_id=client_id, subject=subject))
-        document = {"revoked": ended.kind, **to_builtins(ended)}
-        told = f"every token of {ended.name} from before {moment(ended.not_before_s)} is worthless from now on"
+            document, told = _end_all(grid, client_id=client_id, subject=subject)
     if as_json:
         show(document)
     else:
         say(escape(told))
+
+
+def _end_one(site: Site, text: str) -> tuple[dict[str, object], str]:
+    """Revoke one token. Raises UsageError for what the grid would not take: who copied half of one must hear of it."""
+    is_access_token = "." in text  # refresh tokens are opaque
+    with _anonymous(site) as client:
+        if is_access_token:
+            keys = parse_jwks(bytes(client.send(administration.key_set())))
+            fault = inspect_token(text, keys, issuer=site.grid.public_url, clock=SystemClock()).fault
+            if fault is not None:
+                raise UsageError(f"TOKEN: {fault}; nothing was revoked: wanted a whole token of this grid")
+        client.send(administration.revoke_token(text, ADMINISTRATOR, secret_of(site, ADMINISTRATOR)))
+    if is_access_token:
+        return {"revoked": "token"}, "the token is worthless from now on"
+    return {"revoked": "sign-in"}, "if this is a refresh token of the grid, its sign-in is over, with all its tokens"
+
+
+def _end_all(grid: GridClient, *, client_id: str | None, subject: str | None) -> tuple[dict[str, object], str]:
+    """End all tokens of a client or subject. Raises UsageError for a name that nobody has."""
+    clients = {one.client_id for one in grid.send(administration.clients()).clients}
+    people = set() if subject is None else {one.name for one in grid.send(administration.users()).users}
+    option, name = ("--client", client_id) if subject is None else ("--subject", subject)
+    if name not in clients | people:
+        known = ", ".join(sorted(clients | people))
+        raise UsageError(f"{option}: nobody is called {name!r}, and nothing was revoked; known are: {known}")
+    ended = grid.send(administration.end_tokens(client_id=client_id, subject=subject))
+    told = f"every token of {ended.name} from before {moment(ended.not_before_s)} is worthless from now on"
+    return {"revoked": ended.kind, **to_builtins(ended)}, told
 
 
 def _anonymous(site: Site) -> GridClient:
