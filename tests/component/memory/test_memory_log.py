@@ -9,8 +9,9 @@ import pytest
 
 from ragrid.services.memory.changes import Create, Scope
 from ragrid.services.memory.model import MemoryInput
+from ragrid.services.memory.sqlite import log_keeper
 from ragrid.services.memory.sqlite import store as store_module
-from ragrid.services.memory.sqlite.files import fetch, open_reader, open_writer, prepare
+from ragrid.services.memory.sqlite.files import fetch, open_mover, open_reader, open_writer, prepare
 from ragrid.services.memory.sqlite.log_keeper import LogKeeper
 from ragrid.services.memory.sqlite.store import SqliteStore
 
@@ -70,6 +71,36 @@ async def test_a_long_reader_keeps_its_moment_and_the_log_is_emptied_after_it(
         if _size(tmp_path) > before:
             return
     pytest.fail("nothing was moved out of the log after the reader had gone")
+
+
+def test_a_log_that_a_reader_holds_is_not_looked_at_with_each_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "memory.db"
+    prepare(path)
+    looks = 0
+    look = log_keeper.checkpoint
+
+    def counting(connection: apsw.Connection) -> int:
+        nonlocal looks
+        looks += 1
+        return look(connection)
+
+    monkeypatch.setattr(log_keeper, "checkpoint", counting)
+    keeper = LogKeeper(lambda: open_mover(path), pages=50)
+    writer, reader = open_writer(path), open_reader(path)
+    keeper.watch(writer)
+    with reader:
+        fetch(reader, "SELECT 1 FROM namespace")
+        for number in range(200):
+            writer.execute("INSERT INTO namespace (tenant, name, created_us) VALUES ('acme', ?, 0)", (f"n{number}",))
+            keeper.committed(writer)
+        pages, _ = writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+    keeper.close()
+    a_move = log_keeper.PASSES + 1
+    assert 0 < looks <= a_move * (pages // 50)
+    reader.close()
+    writer.close()
 
 
 def test_a_log_that_cannot_be_moved_stays_and_is_tried_again(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ CHECKPOINT_PAGES = 4000
 #: What a move may leave to the writer, which moves the last pages between two commits; only then the log begins anew.
 _REST_PAGES = 512
 #: Moves one after another while commits are as fast as they are; then the writer moves what is left, be it long.
-_PASSES = 4
+PASSES = 4
 
 
 class LogKeeper:
@@ -35,6 +35,7 @@ class LogKeeper:
         self._move: Future[None] | None = None
         self._pages = 0
         self._moved = 0
+        self._tried = 0
 
     def watch(self, connection: apsw.Connection) -> None:
         """Hear from the writer's connection how long the log is; it moves nothing by itself any more."""
@@ -42,12 +43,15 @@ class LogKeeper:
 
     def committed(self, connection: apsw.Connection) -> None:
         """Look whether there is something to move; takes long only when commits were faster than moves for a while."""
-        self._moved = min(self._moved, self._pages)  # the log began anew
+        if self._pages < self._tried:  # the log began anew
+            self._moved = self._tried = 0
         if self._move is not None:
             if self._move.done():
                 self._move = None
-                self._moved = _checkpoint(connection)
-        elif self._pages - self._moved >= self._limit:
+                self._moved = checkpoint(connection)
+        elif self._pages - max(self._moved, self._tried) >= self._limit:
+            # Where a reader stands in the way, not with each commit: to look into a long log takes long.
+            self._tried = self._pages
             self._move = self._thread.submit(self._run)
 
     def close(self) -> None:
@@ -63,8 +67,8 @@ class LogKeeper:
         try:
             if self._connection is None:
                 self._connection = self._open()
-            for _ in range(_PASSES):
-                moved = _checkpoint(self._connection)
+            for _ in range(PASSES):
+                moved = checkpoint(self._connection)
                 if self._pages - moved <= _REST_PAGES:
                     break
         except apsw.Error as error:  # the log keeps what it has, and grows until the disk is well again
@@ -77,7 +81,7 @@ class LogKeeper:
             connection.close(True)
 
 
-def _checkpoint(connection: apsw.Connection) -> int:
+def checkpoint(connection: apsw.Connection) -> int:
     """Move what no reader stands in the way of; return how many pages of the log are in the file now."""
     started_s = time.perf_counter()
     try:
