@@ -20,6 +20,7 @@ local _M = {}
 local PERIOD_S = 0.02
 
 local cast, get_request = ffi.cast, base.get_request
+local integer = ffi.typeof "uintptr_t"
 
 local requests = {} -- a request's address in memory -> its context, while it is at an instance and there are others
 local heard = {}    -- address of an instance -> when a request of this worker was last answered by it
@@ -28,7 +29,7 @@ local seen          -- the view that `silent` was read from
 local is_blind = false
 
 local function key()
-    return tonumber(cast("uintptr_t", get_request()))
+    return tonumber(cast(integer, get_request()))
 end
 
 -- The request that runs is sent to `context.endpoint`.
