@@ -12,6 +12,7 @@ import click
 import pytest
 
 from ragrid.cli.main import ragrid
+from ragrid.spec.load import load_grid_text
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -136,6 +137,14 @@ def test_each_promise_of_security_names_its_test() -> None:
     rows = [row for row in rows if row != "| promise | test |"]
     assert len(rows) >= 40
     assert [row for row in rows if not any(match["file"] for match in TEST.finditer(row))] == []
+
+
+def test_every_whole_grid_that_is_shown_is_a_good_one() -> None:
+    blocks = [match["code"] for page in DOCUMENTS for match in FENCED.finditer(page.read_text())]
+    grids = [code for code in blocks if code.startswith("grid:")]
+    assert grids
+    for code in grids:
+        assert load_grid_text(code, "grid.yaml").grid.services is not None
 
 
 def test_operations_say_what_to_do_when_each_part_is_down() -> None:
