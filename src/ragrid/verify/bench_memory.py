@@ -87,6 +87,7 @@ def bench_memory(
                 through_gateway=through_gateway,
             )
         )
+        tell(f"among {count} memories: {msgspec.json.encode(steps[-1]).decode()}")
         written = count
         if model is not None and count < memories:
             tell("forgetting what the writes wrote: the next step would wait for its vectors")
