@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ _AT_ONCE = 2
 #: A commit that meets a checkpoint on a slow disk takes seconds.
 _TIMEOUT_S = 120.0
 _TELL_EVERY = 100_000
+#: A disk that other work keeps busy makes the service refuse writes for a while: for so long, they are sent again.
+_PATIENCE_S = 60.0
+_PAUSE_S = 1.0
 
 _encode = msgspec.json.Encoder().encode
 
@@ -67,12 +71,10 @@ async def _fill(target: Target, seed: Seed, numbers: range, ca_file: Path | None
             if first % _TELL_EVERY == 0 and first > numbers.start:
                 tell(f"wrote {first} of {numbers.stop} memories")
 
-    async with (
-        httpx.AsyncClient(base_url=target.url, verify=trust(ca_file), timeout=_TIMEOUT_S, trust_env=False) as client,
-        asyncio.TaskGroup() as group,
-    ):
-        for _ in range(_AT_ONCE):
-            group.create_task(worker(client))
+    async with httpx.AsyncClient(
+        base_url=target.url, verify=trust(ca_file), timeout=_TIMEOUT_S, trust_env=False
+    ) as client:
+        await asyncio.gather(*(worker(client) for _ in range(_AT_ONCE)))  # the first fault is the one to tell
 
 
 async def _put(client: httpx.AsyncClient, target: Target, seed: Seed, numbers: range) -> None:
@@ -86,12 +88,20 @@ async def _put(client: httpx.AsyncClient, target: Target, seed: Seed, numbers: r
         "content-type": "application/json",
     }
     body = _encode({"operations": operations, "atomic": True})
-    try:
-        answer = await client.post(f"{PATH}/batch", content=body, headers=headers)
-    except httpx.HTTPError as error:
-        raise UnreachableError(f"{client.base_url}: {error!r}; run `ragrid status`") from error
-    if not answer.is_success:
-        raise RagridError(f"{client.base_url}: a write was refused with {answer.status_code}: {answer.text[:300]}")
+    give_up_s = time.monotonic() + _PATIENCE_S
+    while True:  # the same keys and the same memories: a batch may be sent again
+        try:
+            answer = await client.post(f"{PATH}/batch", content=body, headers=headers)
+        except httpx.HTTPError as error:
+            if time.monotonic() > give_up_s:
+                raise UnreachableError(f"{client.base_url}: {error!r}; run `ragrid status`") from error
+        else:
+            if answer.is_success:
+                return
+            if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > give_up_s:
+                refused = f"a write was refused with {answer.status_code}: {answer.text[:300]}"
+                raise RagridError(f"{client.base_url}: {refused}")
+        await asyncio.sleep(_PAUSE_S)
 
 
 def forget_all(target: Target, namespace: str) -> None:
