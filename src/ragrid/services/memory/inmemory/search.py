@@ -44,7 +44,7 @@ class InMemorySearch(State):
         words = self._by_words(scope, query, rows, now_us)[:pool] if query else None
         meanings = None if vector is None else self._by_meaning(vector, rows)[:pool]
         facts = {position: facts_of(row.stored.doc) for position, row in rows.items()}
-        kept = adjust(fuse(words, meanings), facts, ranking, now_us=now_us)[:limit]
+        kept = adjust(fuse(words, meanings, pool=pool), facts, ranking, now_us=now_us)[:limit]
         return tuple(Hit(min(one.score, 1.0), rows[one.position].stored.doc, one.explanation) for one in kept)
 
     async def past_documents(self, scope: Scope, *, as_of_us: int, now_us: int, limit: int) -> tuple[bytes, ...]:

@@ -82,7 +82,7 @@ class PostgresSearch(Connections):
         ):
             words = await _by_words(connection, asked) if asked.query else None
             meanings = None if vector is None else await self._by_meaning(connection, asked, vector)
-            return await _hits(connection, fuse(words, meanings), asked, limit)
+            return await _hits(connection, fuse(words, meanings, pool=asked.pool), asked, limit)
 
     async def _by_meaning(self, connection: asyncpg.Connection, asked: _Asked, vector: QueryVector) -> Ranked:
         """Return the nearest: each row that is passed on was seen to hold, in this snapshot."""

@@ -1,18 +1,18 @@
 """Two ranked lists become one, and time and importance have their say. Pure.
 
-Reciprocal rank fusion: a memory scores the sum of weight / (60 + rank) over the lists that hold it, so that scores of
-different kinds never have to be compared. See Cormack, Clarke and Büttcher, SIGIR 2009.
+A convex combination of scores, each relative to the best of its list. Ranks alone (reciprocal rank fusion) would not
+tell a question for a name, where one memory holds the word and stands far above the others, from one for a meaning,
+where a hundred are almost alike. See Bruch, Gai and Ingber, ACM TOIS 42 (2023), and `scripts/measure-memory-search`.
 """
 
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
-#: The constant of reciprocal rank fusion, as its authors have it.
-RRF_K = 60
-#: What a list of words says, against what a list of meanings says.
-LEXICAL_WEIGHT = 1.0
-SEMANTIC_WEIGHT = 1.0
+#: What the list of words says, against what the list of meanings says; together 1. Chosen among 0.5, 0.55, …, 0.7 on
+#: half of the headings and names of a manual, where neither may lose much; docs/memory.md has the other half.
+LEXICAL_WEIGHT = 0.4
+SEMANTIC_WEIGHT = 0.6
 #: Memories that each list brings into the fusion: at least these, and this many times what is asked for.
 POOL = 100
 POOL_FACTOR = 3
@@ -78,25 +78,24 @@ def pool_size(limit: int) -> int:
     return max(POOL, POOL_FACTOR * limit)
 
 
-def fuse(lexical: Ranked | None, semantic: Ranked | None) -> list[Scored]:
+def fuse(lexical: Ranked | None, semantic: Ranked | None, *, pool: int = POOL) -> list[Scored]:
     """Return the memories of both lists by fused score, best first; newer positions first among equals.
 
     Each list is best first, with scores above 0; None stands for a list that was not asked for. One list alone keeps
-    its scores: relative to the best for words, the cosine for meanings. The best fused score that there can be is 1.
+    its scores: relative to the best for words, the cosine for meanings. A memory that a list does not hold counts
+    nothing there, or as its last one when the list was cut at `pool`. The best fused score that there can be is 1.
     """
-    words = _places(lexical or ())
-    meanings = _places(semantic or ())
-    top = lexical[0][1] if lexical else 1.0
-    whole = (LEXICAL_WEIGHT + SEMANTIC_WEIGHT) / (RRF_K + 1)
+    words, meanings = _List(lexical or (), pool), _List(semantic or (), pool)
+    is_both = lexical is not None and semantic is not None
     found: list[Scored] = []
-    for position in words.keys() | meanings.keys():
-        lexical_rank, bm25 = words.get(position, (None, None))
-        semantic_rank, similarity = meanings.get(position, (None, None))
-        relative = None if bm25 is None else bm25 / top
-        if lexical is not None and semantic is not None:
-            score = fused = (_part(LEXICAL_WEIGHT, lexical_rank) + _part(SEMANTIC_WEIGHT, semantic_rank)) / whole
-        else:
-            score, fused = relative or similarity or 0.0, None
+    for position in words.places.keys() | meanings.places.keys():
+        lexical_rank, bm25 = words.places.get(position, (None, None))
+        semantic_rank, similarity = meanings.places.get(position, (None, None))
+        relative = None if bm25 is None else bm25 / words.best
+        fused = None
+        if is_both:
+            fused = LEXICAL_WEIGHT * words.relative(bm25) + SEMANTIC_WEIGHT * meanings.relative(similarity)
+        score = fused or relative or similarity or 0.0
         explanation = Explanation(lexical_rank, relative, semantic_rank, similarity, fused)
         found.append(Scored(position, score, explanation))
     found.sort(key=lambda one: (-one.score, -one.position))
@@ -125,9 +124,16 @@ def _adjusted(one: Scored, facts: Facts, ranking: Ranking, now_us: int) -> Score
     return Scored(one.position, score, explanation)
 
 
-def _places(ranked: Ranked) -> dict[int, tuple[int | None, float | None]]:
-    return {position: (rank, score) for rank, (position, score) in enumerate(ranked, start=1)}
+class _List:
+    """A ranked list, and what it says of a memory that it does not hold."""
 
+    def __init__(self, ranked: Ranked, pool: int) -> None:
+        self.places: dict[int, tuple[int | None, float | None]] = {
+            position: (rank, score) for rank, (position, score) in enumerate(ranked, start=1)
+        }
+        self.best = ranked[0][1] if ranked else 1.0
+        self._missing = ranked[-1][1] if len(ranked) >= pool else 0.0
 
-def _part(weight: float, rank: int | None) -> float:
-    return 0.0 if rank is None else weight / (RRF_K + rank)
+    def relative(self, score: float | None) -> float:
+        """Return a score, or what stands for a missing one, relative to the best."""
+        return (self._missing if score is None else score) / self.best

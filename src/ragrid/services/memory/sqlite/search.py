@@ -62,7 +62,7 @@ class SqliteSearch(Connections):
                 self._ranked(scope, partial(self._by_words, asked) if query else None),
                 self._ranked(scope, None if vector is None else partial(self._by_meaning, asked, vector)),
             )
-            found = fuse(words, meanings)
+            found = fuse(words, meanings, pool=pool)
 
             def work(reader: apsw.Connection) -> tuple[Hit, ...]:
                 number = self.number(reader, scope)
