@@ -15,10 +15,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from support.memory_process import MemoryProcess
 from support.registry_servers import free_ports
+from support.tool_client import tools_of
 
 MANUAL = Path(__file__).parents[3] / "docs" / "memory.md"
 #: What a reader has set up before the tour.
@@ -150,6 +152,21 @@ def test_every_program_runs(service: MemoryProcess) -> None:
         exec(compile(program.replace("https://HOST", service.url), str(MANUAL), "exec"), {"TOKEN": token})  # noqa: S102 - our own manual
 
 
-def test_every_document_is_json() -> None:
+async def test_every_document_does_what_it_is_for(service: MemoryProcess) -> None:
+    """Each is the filter of a search, or what a client of tools is set up with."""
+    token = service.mint.token(sub="alice", exp=int(time.time()) + 3600)
     documents = [block[2] for block in _BLOCK.finditer(MANUAL.read_text(encoding="utf-8")) if block[1] == "json"]
-    assert [json.loads(one) is not None for one in documents] == [True] * len(documents)
+    assert len(documents) > 1
+    for text in documents:
+        document = json.loads(text.replace("https://HOST", service.url).replace("TOKEN", token))
+        if "mcpServers" in document:
+            server = document["mcpServers"]["memory"]
+            bearer = server["headers"]["Authorization"].removeprefix("Bearer ")
+            async with tools_of(server["url"].removesuffix("/mcp"), bearer) as tools:
+                assert "remember" in await tools.names()
+            continue
+        body = {"query": "tea", "filter": document}
+        headers = {"Authorization": f"Bearer {token}"}
+        async with httpx.AsyncClient(base_url=service.url) as client:
+            answer = await client.post("/memory/v1/memories/search", json=body, headers=headers)
+        assert answer.status_code == 200, f"{text}\n{answer.text}"

@@ -10,6 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from starlette.routing import Route
 
+from ragrid.monitoring import names
 from ragrid.services.memory.api.document import document as made_document
 from ragrid.services.memory.api.operation import COMMON_PROBLEMS
 from ragrid.services.memory.api.problems import PROBLEM_STATUS
@@ -107,6 +108,27 @@ def test_the_copy_in_the_manual_is_the_same(document: Any) -> None:
     """To renew it: `ragrid memory openapi > docs/reference/memory-openapi.json`."""
     copy = json.loads((ROOT / "docs" / "reference" / "memory-openapi.json").read_text())
     assert copy == document
+
+
+def test_the_manual_tells_every_refusal_and_every_metric() -> None:
+    manual = (ROOT / "docs" / "memory.md").read_text()
+    refusals = manual.split("\n## Refusals\n")[1].split("\n## ")[0]
+    told = {
+        (code, int(status))
+        for line in refusals.splitlines()
+        if (row := re.match(r"\| ([\d, ]+) \| (.*?) \| ", line))
+        for status, code in _paired(row[1].split(", "), re.findall("`([a-z-]+)`", row[2]))
+    }
+    assert told == set(PROBLEM_STATUS.items())
+    watching = manual.split("\n## Watching it\n")[1].split("\n## ")[0]
+    metrics = set(re.findall("`([a-z_]+)(?:{[a-z,]+})?`", watching))
+    assert metrics >= {*names.MEMORY, *names.SERVICES, *names.PROCESS}
+    assert {one for one in metrics if one.startswith("memory_")} == set(names.MEMORY)
+
+
+def _paired(statuses: list[str], codes: list[str]) -> list[tuple[str, str]]:
+    """A row with several statuses has a code for each; a row with one has it for all codes."""
+    return list(zip(statuses if len(statuses) > 1 else statuses * len(codes), codes, strict=True))
 
 
 async def test_an_answer_that_is_not_described_is_noticed(client: httpx.AsyncClient, alice: Caller) -> None:
