@@ -116,10 +116,14 @@ class MemorySettings(_Settings, frozen=True, kw_only=True):
 
 
 class DatabaseAccount(_Settings, frozen=True, kw_only=True):
-    """A role of the grid's PostgreSQL that owns the database of the same name."""
+    """A role of the grid's PostgreSQL that owns the database of the same name.
+
+    `extensions` are made in it where the server has them.
+    """
 
     name: str
     password_file: Path
+    extensions: tuple[str, ...] = ()
 
 
 class DatabaseSettings(_Settings, frozen=True, kw_only=True):

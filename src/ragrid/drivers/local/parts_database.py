@@ -1,5 +1,6 @@
 """The grid's own PostgreSQL, where a service asks for one (pure)."""
 
+from collections.abc import Mapping
 from urllib.parse import quote
 
 from ragrid.drivers.local.part import Part, Probe, Scrape
@@ -9,6 +10,8 @@ from ragrid.spec.settings import DatabaseAccount, DatabaseSettings, Listen, dump
 
 #: How the part is called, and the certificate that it shows.
 POSTGRESQL = "postgresql"
+#: What services use of the server where it is there, and only a superuser may make.
+EXTENSIONS: Mapping[str, tuple[str, ...]] = {"memory": ("vector",)}
 
 
 def database_part(site: Site) -> Part:
@@ -24,7 +27,11 @@ def database_part(site: Site) -> Part:
         certificate_file=site.secrets.certificate(POSTGRESQL),
         key_file=site.secrets.key(POSTGRESQL),
         accounts=tuple(
-            DatabaseAccount(name=account_of(service), password_file=site.secrets.database_password(service))
+            DatabaseAccount(
+                name=account_of(service),
+                password_file=site.secrets.database_password(service),
+                extensions=EXTENSIONS.get(service, ()),
+            )
             for service in services_with_accounts(site)
         ),
         max_connections=database.max_connections,

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import logging
 import secrets
+from collections.abc import Awaitable, Callable
 
 import asyncpg
 
@@ -12,7 +13,18 @@ from ragrid.errors import StateError
 from ragrid.services.database.configuration import quoted
 from ragrid.spec.settings import DatabaseAccount
 
+#: Opens a connection to a database, as superuser.
+Connect = Callable[[str], Awaitable["asyncpg.Connection[asyncpg.Record]"]]
+
 logger = logging.getLogger(__name__)
+
+#: Whether a role owns anything inside this database.
+_OWNS = """
+SELECT EXISTS (
+  SELECT FROM pg_shdepend AS d JOIN pg_roles AS r ON d.refobjid = r.oid AND d.refclassid = 'pg_authid'::regclass
+  WHERE r.rolname = $1 AND d.deptype = 'o' AND d.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+)
+"""
 
 #: PostgreSQL's own default; passwords of ours have 256 bits, so a slow hash protects nothing.
 ITERATIONS = 4096
@@ -34,6 +46,26 @@ async def ensure_accounts(
             await connection.execute(f"CREATE DATABASE {name} OWNER {name} TEMPLATE template0 ENCODING 'UTF8'")
             logger.info("database made", extra={"database": account.name})
         await connection.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
+
+
+async def ensure_extensions(connect: Connect, accounts: tuple[DatabaseAccount, ...]) -> None:
+    """Make the extensions of new databases that the server has; as superuser.
+
+    Only where the account has made nothing yet: what it made could make the extension's script, which runs with every
+    right, do something else.
+    """
+    for account in accounts:
+        if not account.extensions:
+            continue
+        connection = await connect(account.name)
+        try:
+            if await connection.fetchval(_OWNS, account.name):
+                continue
+            for name in account.extensions:
+                if await connection.fetchval("SELECT true FROM pg_available_extensions WHERE name = $1", name):
+                    await connection.execute(f'CREATE EXTENSION IF NOT EXISTS "{name}" SCHEMA public')
+        finally:
+            await connection.close()
 
 
 def verifier_of(password: str, *, salt: bytes | None = None) -> str:

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ragrid.errors import RagridError, UnreachableError
-from ragrid.services.database.accounts import ensure_accounts
+from ragrid.services.database.accounts import ensure_accounts, ensure_extensions
 from ragrid.services.database.cluster import Cluster
 from ragrid.services.database.monitor import FAILURES, Monitor, Page, Seen
 from ragrid.spec.settings import DatabaseSettings, Listen
@@ -82,6 +82,7 @@ class Keeper:
         while not self._is_prepared:
             try:
                 await ensure_accounts(await self._monitor.connected(), self._settings.accounts)
+                await ensure_extensions(self._monitor.connect, self._settings.accounts)
                 self._is_prepared = True
                 logger.info("the server answers")
             except FAILURES:  # it is starting; its own lines are in the log

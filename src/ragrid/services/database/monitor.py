@@ -76,16 +76,20 @@ class Monitor:
     async def connected(self) -> "asyncpg.Connection[asyncpg.Record]":
         """Return the connection."""
         if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(
-                host=str(self._run_directory),
-                port=self._port,
-                user=SUPERUSER,
-                database=SUPERUSER,
-                timeout=ANSWER_S,
-                command_timeout=ANSWER_S,
-                server_settings={"application_name": "ragrid-monitor", "jit": "off"},
-            )
+            self._connection = await self.connect(SUPERUSER)
         return self._connection
+
+    async def connect(self, database: str) -> "asyncpg.Connection[asyncpg.Record]":
+        """Return another connection as superuser, to any database; whoever asked closes it."""
+        return await asyncpg.connect(
+            host=str(self._run_directory),
+            port=self._port,
+            user=SUPERUSER,
+            database=database,
+            timeout=ANSWER_S,
+            command_timeout=ANSWER_S,
+            server_settings={"application_name": "ragrid-monitor", "jit": "off"},
+        )
 
     async def close(self) -> None:
         """Let go of the connection."""

@@ -40,7 +40,7 @@ _SETTINGS: Mapping[str, str] = {
     # The index of vectors, where the server has pgvector; elsewhere these are words that nobody reads. Figures for the
     # width of a search and how far it goes on are in docs/memory.md.
     "hnsw.ef_search": "200",
-    "hnsw.iterative_scan": "strict_order",
+    "hnsw.iterative_scan": "relaxed_order",
 }
 
 
