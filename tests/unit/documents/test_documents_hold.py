@@ -45,6 +45,16 @@ def wrong_commands(code: str) -> Iterator[str]:
         except ValueError:  # a quote that is closed on another line
             words = match["words"].split()
         yield from (f"ragrid {match['words']!r}: {fault}" for fault in faults(words))
+        if words[0] == "logs" and (wrong := set(words[1:]) - known_logs()):
+            yield f"no log of {wrong}"
+
+
+@cache
+def known_logs() -> set[str]:
+    """What `ragrid logs` may be given, and what stands for any of it."""
+    rendered = (ROOT / "tests/golden/rendered").glob("local*/*/etc/programs/*.conf")
+    others = {"consul", "postgresql", "supervisor", "access", "PART"}
+    return {path.stem for path in rendered} | others
 
 
 def faults(words: list[str]) -> Iterator[str]:
@@ -156,7 +166,9 @@ def test_operations_say_what_to_do_when_each_part_is_down() -> None:
     assert missing == set()
 
 
-@pytest.mark.parametrize("wrong", ["$ ragrid stauts", "ragrid status --jsn", "`ragrid token isue`", "ragrid up -x"])
+@pytest.mark.parametrize(
+    "wrong", ["$ ragrid stauts", "ragrid status --jsn", "`ragrid token isue`", "ragrid up -x", "ragrid logs registry"]
+)
 def test_a_wrong_command_would_be_found(wrong: str) -> None:
     assert len(list(wrong_commands(wrong))) == 1
 
