@@ -167,6 +167,6 @@ async def test_every_document_does_what_it_is_for(service: MemoryProcess) -> Non
             continue
         body = {"query": "tea", "filter": document}
         headers = {"Authorization": f"Bearer {token}"}
-        async with httpx.AsyncClient(base_url=service.url) as client:
+        async with httpx.AsyncClient(base_url=service.url, timeout=60.0) as client:
             answer = await client.post("/memory/v1/memories/search", json=body, headers=headers)
         assert answer.status_code == 200, f"{text}\n{answer.text}"
