@@ -4,9 +4,10 @@ import asyncio
 import logging
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ragrid.client.asynchronous import AsyncGridClient
+from ragrid.client.calls import narrowed
 from ragrid.client.proof import Identity, PrivateKey
 from ragrid.client.renewal import Held, after_refusal, hold
 from ragrid.client.synchronous import GridClient
@@ -35,13 +36,19 @@ class ClientCredentials:
         proof: str | PrivateKey,
         *,
         scope: str | None = None,
+        memory_namespaces: Sequence[str] = (),
+        memory_user: str | None = None,
         clock: Clock | None = None,
         chance: Callable[[], float] = random.random,
         run: Callable[[Callable[[], None]], None] = in_background,
     ) -> None:
-        """`proof` is the client's secret, or its private key; with a key, `client.address` is the grid's issuer."""
+        """`proof` is the client's secret, or its private key; with a key, `client.address` is the grid's issuer.
+
+        The tokens do no more than `scope`, `memory_namespaces` and `memory_user` say; see `GridClient.token`.
+        """
         self._client = client
-        self._identity = Identity(client_id, proof, client.address, scope)
+        less = narrowed(scope, memory_namespaces, memory_user)
+        self._identity = Identity(client_id, proof, client.address, less)
         self._clock = clock or SystemClock()
         self._chance = chance
         self._run = run
@@ -100,11 +107,14 @@ class AsyncClientCredentials:
         proof: str | PrivateKey,
         *,
         scope: str | None = None,
+        memory_namespaces: Sequence[str] = (),
+        memory_user: str | None = None,
         clock: Clock | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._client = client
-        self._identity = Identity(client_id, proof, client.address, scope)
+        less = narrowed(scope, memory_namespaces, memory_user)
+        self._identity = Identity(client_id, proof, client.address, less)
         self._clock = clock or SystemClock()
         self._chance = chance
         self._lock = asyncio.Lock()

@@ -69,11 +69,12 @@ class Identity:
     client_id: str
     proof: str | PrivateKey = field(repr=False)
     issuer: str
-    scope: str | None = None
+    #: Members of the form that ask for less than the client may do; see `calls.narrowed`.
+    less: Mapping[str, str] = field(default_factory=dict)
 
     def ask(self, now_s: float) -> Call[Token]:
         """Ask for an access token with the client credentials grant (RFC 6749, section 4.4)."""
-        form = {"grant_type": "client_credentials", **({"scope": self.scope} if self.scope else {})}
+        form = {"grant_type": "client_credentials", **self.less}
         if isinstance(self.proof, str):
             return form_call("/oauth2/token", Token, form, client=(self.client_id, self.proof))
         assertion = self.proof.assertion(self.client_id, issuer=self.issuer, now_s=now_s)

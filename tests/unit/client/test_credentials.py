@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import httpx
 import pytest
@@ -269,3 +270,22 @@ def test_a_function_is_asked_before_each_request() -> None:
         client.ask("?")
         client.ask("?")
     assert seen == ["Bearer one", "Bearer two"]
+
+
+async def test_credentials_may_be_for_one_users_memories(service: TokenService, clock: ManualClock) -> None:
+    transport = httpx.MockTransport(service)
+    patterns = ("chat-*", "notes")
+    source = ClientCredentials(
+        GridClient(ADDRESS, transport=transport), "me", "s", clock=clock, memory_namespaces=patterns, memory_user="ada"
+    )
+    waited = AsyncClientCredentials(
+        AsyncGridClient(ADDRESS, transport=transport), "me", "s", clock=clock, scope="memory:read", memory_user="bob"
+    )
+    assert (source(), await waited()) == ("t1", "t2")
+    asked = [parse_qs(one.decode()) for one in service.asked]
+    assert asked[0] == {
+        "grant_type": ["client_credentials"],
+        "memory_ns": ["chat-* notes"],
+        "memory_user": ["ada"],
+    }
+    assert asked[1] == {"grant_type": ["client_credentials"], "scope": ["memory:read"], "memory_user": ["bob"]}
