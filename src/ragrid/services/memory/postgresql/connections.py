@@ -5,7 +5,7 @@ from typing import Any
 
 from ragrid.services.memory.feed.watch import Watches
 from ragrid.services.memory.postgresql.nearest import FROM_ROWS, NearestIndex
-from ragrid.services.memory.postgresql.pool import Pool
+from ragrid.services.memory.postgresql.pool import PATIENCE_S, Pool
 from ragrid.services.memory.postgresql.reads import GroupedReads
 from ragrid.services.memory.postgresql.wakeups import Wakeups
 from ragrid.services.memory.postgresql.writer import LANES, Writer
@@ -20,10 +20,10 @@ class Connections:
     """The connections of one process to the database; every facet works over one object of it."""
 
     def __init__(self, dsn: str, *, index_from_rows: int | None = FROM_ROWS) -> None:
-        self.pool = Pool(dsn, READERS)
+        self.pool = Pool(dsn, READERS, patience_s=PATIENCE_S)
         self.reads = GroupedReads(self.pool)
         self.writing = Pool(dsn, LANES)
-        self.exporting = Pool(dsn, EXPORTS)
+        self.exporting = Pool(dsn, EXPORTS)  # as long as their readers take
         watches = Watches()
         self.wakeups = Wakeups(dsn, self.pool, watches)
         self.writer = Writer(self.writing, watches, self.wakeups.changed)

@@ -70,8 +70,9 @@ class Pool:
     each read, and would not know for whom it is.
     """
 
-    def __init__(self, dsn: str, size: int) -> None:
+    def __init__(self, dsn: str, size: int, *, patience_s: float | None = None) -> None:
         self._dsn = dsn
+        self._patience_s = patience_s
         self._size = size
         self._in_use = 0
         self._idle: list[Connection] = []
@@ -87,10 +88,10 @@ class Pool:
     async def reader(self, tenant: str | None) -> AsyncIterator[asyncpg.Connection]:
         """Lend a connection for reading; what fails comes out as StoreBrokenError or StoreBusyError.
 
-        What is read for a tenant, a caller waits for: after PATIENCE_S it has failed, turn and connecting included.
+        What is read for a tenant, a caller waits for: after `patience_s` it has failed, turn and connecting included.
         """
         try:
-            async with asyncio.timeout(PATIENCE_S if tenant else None), self.connection(tenant) as connection:
+            async with asyncio.timeout(self._patience_s if tenant else None), self.connection(tenant) as connection:
                 yield connection
         except FAILURES as error:
             raise refusal_of(error) from error
