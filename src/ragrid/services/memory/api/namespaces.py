@@ -22,7 +22,7 @@ from ragrid.services.memory.api.operation import (
 from ragrid.services.memory.api.parameters import (
     CURSOR,
     IF_MATCH,
-    IF_NONE_MATCH,
+    IF_THERE_IS_NONE,
     LIMIT,
     NamespaceName,
     paging_of,
@@ -134,7 +134,7 @@ class NamespacesApi:
                 summary="Makes a namespace, or replaces its settings.",
                 permission="memory:admin",
                 handler=self._put,
-                parameters=(_NAME, IF_MATCH, IF_NONE_MATCH),
+                parameters=(_NAME, IF_MATCH, IF_THERE_IS_NONE),
                 body=Body(schema=NamespaceSettings),
                 successes=(
                     Success(status=201, summary="Made.", schema=NamespaceDocument, headers=headers),
@@ -149,7 +149,7 @@ class NamespacesApi:
                 summary="Erases a namespace, all that is in it, and all history of it.",
                 permission="memory:admin",
                 handler=self._delete,
-                parameters=(_NAME, IF_MATCH, IF_NONE_MATCH),
+                parameters=(_NAME, IF_MATCH, IF_THERE_IS_NONE),
                 successes=(Success(status=204, summary="Erased."),),
                 problems=_CHANGE,
             ),

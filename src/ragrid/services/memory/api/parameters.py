@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta
@@ -68,7 +68,10 @@ IF_NONE_MATCH = Parameter(
     name="If-None-Match",
     place="header",
     schema=EntityTags,
-    summary="On a change `*`: only when there is none yet.",
+    summary="The entity tags of what the caller has already: then the answer is 304.",
+)
+IF_THERE_IS_NONE = Parameter(
+    name="If-None-Match", place="header", schema=Literal["*"], summary="Only when there is none yet."
 )
 IDEMPOTENCY_KEY = Parameter(
     name="Idempotency-Key",

@@ -16,7 +16,7 @@ from ragrid.services.memory.api.operation import (
     owner_of,
     scope_of,
 )
-from ragrid.services.memory.api.parameters import IF_MATCH, IF_NONE_MATCH, MEMORY_ID, NAMESPACE, memory_id_of
+from ragrid.services.memory.api.parameters import IF_MATCH, IF_THERE_IS_NONE, MEMORY_ID, NAMESPACE, memory_id_of
 from ragrid.services.memory.api.parts import Parts
 from ragrid.services.memory.api.questions import VersionNumber
 from ragrid.services.memory.changes import Restore
@@ -47,7 +47,7 @@ class RestoreApi:
                 summary="Makes an earlier version the current one again, as a new version; also after a delete.",
                 permission="memory:write",
                 handler=self._restore,
-                parameters=(MEMORY_ID, NAMESPACE, IF_MATCH, IF_NONE_MATCH),
+                parameters=(MEMORY_ID, NAMESPACE, IF_MATCH, IF_THERE_IS_NONE),
                 body=Body(schema=RestoreRequest),
                 successes=(Success(status=200, summary="The memory as it is now.", schema=Memory, headers=("etag",)),),
                 problems=(

@@ -32,6 +32,7 @@ from ragrid.services.memory.api.parameters import (
     IDEMPOTENCY_KEY,
     IF_MATCH,
     IF_NONE_MATCH,
+    IF_THERE_IS_NONE,
     LIMIT,
     LIST_DEFAULT,
     LIST_LIMIT,
@@ -181,7 +182,7 @@ class SessionsApi:
                 summary="Makes or replaces the working state; its time to live begins anew, as with each append.",
                 permission="memory:write",
                 handler=self._put_state,
-                parameters=(SESSION_ID, NAMESPACE, IF_MATCH, IF_NONE_MATCH),
+                parameters=(SESSION_ID, NAMESPACE, IF_MATCH, IF_THERE_IS_NONE),
                 body=Body(schema=StateInput),
                 successes=(
                     Success(status=201, summary="Made.", schema=State, headers=("etag",)),
