@@ -96,7 +96,7 @@ class TokensSettings(_Settings, frozen=True, kw_only=True):
 
 
 class MemorySettings(_Settings, frozen=True, kw_only=True):
-    """The memory service. `max_store_bytes` bounds the store's file; without it, the disk does.
+    """The memory service. `max_store_bytes` bounds SQLite's file; without it, the disk does.
 
     With `postgresql`, `database_url_file` (mode 0600) holds the address of the database, and replicas share it.
     Without an `embedder`, searches are by words. The vectors of `next_embedder` are made beside those in use and take

@@ -63,14 +63,23 @@ async def test_a_store_that_cannot_be_opened_is_said_and_nothing_serves() -> Non
     assert "on fire" in said["message"]
 
 
-@pytest.mark.parametrize("file", [None, Path("/no/such/file")])
-async def test_an_address_that_is_not_there_is_named(file: Path | None, tmp_path: Path) -> None:
-    settings = MemorySettings(
+def kept_in_postgresql(tmp_path: Path, *, file: Path | None, max_store_bytes: int | None = None) -> MemorySettings:
+    return MemorySettings(
         listen=Listen(port=1),
         trust=TokenTrust(issuer="https://grid.test", audience="memory", jwks_file=tmp_path / "jwks.json"),
         data_directory=tmp_path,
         store="postgresql",
         database_url_file=file,
+        max_store_bytes=max_store_bytes,
     )
+
+
+@pytest.mark.parametrize("file", [None, Path("/no/such/file")])
+async def test_an_address_that_is_not_there_is_named(file: Path | None, tmp_path: Path) -> None:
     with pytest.raises(StateError, match="database_url_file" if file is None else "/no/such/file"):
-        await open_shared_store(settings)
+        await open_shared_store(kept_in_postgresql(tmp_path, file=file))
+
+
+async def test_a_bound_that_would_not_be_kept_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="max_store_bytes: got 1000, wanted none with postgresql"):
+        await open_shared_store(kept_in_postgresql(tmp_path, file=None, max_store_bytes=1000))

@@ -53,13 +53,16 @@ class OpenedAtStart:
 async def open_shared_store(settings: MemorySettings) -> "PostgresStore":
     """Return the store in PostgreSQL, waiting for a database that is starting.
 
-    Raises StateError for settings without an address or a database that is not ours, StoreBrokenError when it is silent
-    for too long, and MissingError when asyncpg is not installed.
+    Raises StateError for settings without an address or with `max_store_bytes`, and for a database that is not ours,
+    StoreBrokenError when it is silent for too long, and MissingError when asyncpg is not installed.
     """
     try:
         from ragrid.services.memory.postgresql.store import PostgresStore  # noqa: PLC0415 - only these grids need asyncpg
     except ImportError as error:
         raise MissingError(f"store postgresql: {error}; run `pip install 'ragrid[postgres]'`") from error
+    if settings.max_store_bytes is not None:
+        wanted = "wanted none with postgresql: bound namespaces by quotas, or the server by its disk"
+        raise StateError(f"max_store_bytes: got {settings.max_store_bytes}, {wanted}")
     address = _address(settings)
     waited_s = 0.0
     while True:
