@@ -70,6 +70,11 @@ tags = {{ values = ['"1"', '"2"', '"3"', "*"] }}
 "header.Memory-Namespace" = {{ dictionary = "namespaces", probability = 0.7 }}
 "header.If-Match" = {{ dictionary = "tags", probability = 0.7 }}
 "header.If-None-Match" = {{ dictionary = "tags", probability = 0.5 }}
+
+# Ids that it saw deleted are struck off while it still draws: after a few, it believes that it has tried them all.
+[[operations]]
+include-method = "DELETE"
+phases.fuzzing.extra-data-sources.responses = false
 """
 PROGRAM = Path(sys.executable).parent / "schemathesis"
 HOOKS = Path(__file__).parents[2] / "support" / "schemathesis_hooks.py"
@@ -93,13 +98,13 @@ def authorization(service: MemoryProcess) -> dict[str, str]:
 
 
 def fill(client: httpx.Client, namespace: dict[str, str]) -> None:
-    """Write memories of several kinds, and a session."""
+    """Write memories of several kinds, and sessions."""
     for number, name in enumerate(("tea", *(f"k{number}" for number in range(20)))):
         memory = {"content": f"fact {number} of tea", "tags": ["0"], "data": {"n": number}, "pinned": number % 5 == 0}
         client.put(f"memories/{name}", json=memory, headers=namespace).raise_for_status()
+        client.put(f"sessions/{name}/state", json={"data": {"cup": number}}, headers=namespace).raise_for_status()
     messages = [{"role": "user", "content": "tea, please"}, {"role": "assistant", "content": "there you are"}]
     client.post("sessions/tea/messages", json={"messages": messages}, headers=namespace).raise_for_status()
-    client.put("sessions/tea/state", json={"data": {"cup": 1}}, headers=namespace).raise_for_status()
 
 
 @pytest.mark.timeout(240 + 10 * EXAMPLES)
