@@ -103,12 +103,12 @@ def bodies(operation: Operation, some: random.Random) -> Any:
         {"op": "put", "id": name, "memory": {"content": "taken"}, "if_match": some.choice([1, 2, "*"])},
         {"op": "create", "memory": {"content": "mine", "supersedes": [name]}},
     ]
+    vector = {"model": "eves", "values": [1]}
+    making: list[dict[str, Any]] = [{}, {"user_id": "u"}, {"supersedes": [name]}, {"embedding": vector}]
     return {
         "createMemory": {
             "content": "again",
-            **some.choice(
-                [{}, {"user_id": "u"}, {"supersedes": [name]}, {"embedding": {"model": "eves", "values": [1]}}]
-            ),
+            **some.choice(making),
         },
         "replaceMemory": {"content": "mine"},
         "patchMemory": {"content": "taken"},
