@@ -16,6 +16,7 @@ from ragrid.errors import StateError
 from ragrid.services.memory.changes import Condition, Create, Idempotency, Replace, Scope
 from ragrid.services.memory.errors import StoreBrokenError, StoreBusyError, StoreFullError, VersionError
 from ragrid.services.memory.model import MemoryInput
+from ragrid.services.memory.postgresql.pool import _PATIENCE, Pool, server_answered
 from ragrid.services.memory.postgresql.schema import FENCED, MIGRATIONS
 from ragrid.services.memory.postgresql.store import PostgresStore
 from ragrid.services.memory.postgresql.writer import LANES, QUEUE_LIMIT
@@ -378,6 +379,26 @@ async def test_callers_of_a_server_that_hangs_are_told_while_it_hangs(
     assert len(refused) >= 3
     for scope, one in (*refused, (scopes[0], "late")):
         assert await store.read(scope, one, now_us=NOW) is None
+
+
+async def test_a_read_is_given_up_when_no_answer_comes(memory_database: str) -> None:
+    pool = Pool(memory_database, 1, patience_s=0.5)
+    with pytest.raises(StoreBrokenError, match="TimeoutError"):
+        async with pool.reader("acme") as connection:
+            await connection.execute("SELECT pg_sleep(60)")
+    await pool.close()
+
+
+async def test_a_read_in_many_steps_is_patient_with_each(memory_database: str) -> None:
+    pool = Pool(memory_database, 1, patience_s=1e6)
+    async with pool.reader("acme"):
+        patience = _PATIENCE.get()
+        assert patience is not None
+        before_s = patience.when()
+        server_answered()
+        assert patience.when() != before_s
+    server_answered()  # nobody reads: nothing to do
+    await pool.close()
 
 
 async def _written(store: PostgresStore, memory_id: str, scope: Scope) -> Written:

@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
+from contextvars import ContextVar
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
@@ -42,6 +43,17 @@ _SETTINGS: Mapping[str, str] = {
     "hnsw.ef_search": "200",
     "hnsw.iterative_scan": "relaxed_order",
 }
+
+
+#: The patience of the read under way, in each task.
+_PATIENCE: ContextVar[asyncio.Timeout | None] = ContextVar("patience", default=None)
+
+
+def server_answered() -> None:
+    """Begin the patience of the read under way anew: a server that answers does not hang, however much is asked."""
+    patience = _PATIENCE.get()
+    if patience is not None and not patience.expired():
+        patience.reschedule(asyncio.get_running_loop().time() + PATIENCE_S)
 
 
 class Connection:
@@ -88,13 +100,19 @@ class Pool:
     async def reader(self, tenant: str | None) -> AsyncIterator[asyncpg.Connection]:
         """Lend a connection for reading; what fails comes out as StoreBrokenError or StoreBusyError.
 
-        What is read for a tenant, a caller waits for: after `patience_s` it has failed, turn and connecting included.
+        What is read for a tenant, a caller waits for: after `patience_s` without an answer it has failed, turn and
+        connecting included. Who reads in many steps calls `server_answered` behind each.
         """
+        is_waited_for = tenant is not None and self._patience_s is not None
         try:
-            async with asyncio.timeout(self._patience_s if tenant else None), self.connection(tenant) as connection:
-                yield connection
+            async with asyncio.timeout(self._patience_s if is_waited_for else None) as patience:
+                _PATIENCE.set(patience if is_waited_for else None)
+                async with self.connection(tenant) as connection:
+                    yield connection
         except FAILURES as error:
             raise refusal_of(error) from error
+        finally:
+            _PATIENCE.set(None)
 
     @contextlib.asynccontextmanager
     async def connection(self, tenant: str | None = None) -> AsyncIterator[asyncpg.Connection]:

@@ -14,6 +14,7 @@ from ragrid.services.memory.postgresql.connections import Connections
 from ragrid.services.memory.postgresql.nearest import GONE
 from ragrid.services.memory.postgresql.nearest_search import nearest
 from ragrid.services.memory.postgresql.nearest_statements import Question
+from ragrid.services.memory.postgresql.pool import server_answered
 from ragrid.services.memory.postgresql.queries import PAST_DOCUMENTS, lexemes_in, vectors_statement, words_statement
 from ragrid.services.memory.postgresql.telling_words import COUNTS, Count, telling
 from ragrid.services.memory.postgresql.vector_cache import VectorCache
@@ -81,6 +82,7 @@ class PostgresSearch(Connections):
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             words = await _by_words(connection, asked) if asked.query else None
+            server_answered()
             meanings = None if vector is None else await self._by_meaning(connection, asked, vector)
             return await _hits(connection, fuse(words, meanings, pool=asked.pool), asked, limit)
 

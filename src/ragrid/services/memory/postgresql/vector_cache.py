@@ -12,6 +12,7 @@ import numpy as np
 from ragrid.inference.embedder import FloatArray
 from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.embedding.matrix import IntArray, Matrix, unpack
+from ragrid.services.memory.postgresql.pool import server_answered
 from ragrid.services.memory.postgresql.vectors import COUNT, NEW_VECTORS
 
 #: Vectors that are read at once.
@@ -99,6 +100,7 @@ async def _blocks(
     scope, model = key
     while True:
         rows = await connection.fetch(NEW_VECTORS, scope.tenant, scope.namespace, model, after, BLOCK)
+        server_answered()
         if rows:
             stamps = np.array([stamp for stamp, _ in rows], np.int64)
             after = int(stamps[-1])
