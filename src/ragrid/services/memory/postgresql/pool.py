@@ -38,10 +38,6 @@ _SETTINGS: Mapping[str, str] = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
-    # The index of vectors, where the server has pgvector; elsewhere these are words that nobody reads. Figures for the
-    # width of a search and how far it goes on are in docs/memory.md.
-    "hnsw.ef_search": "200",
-    "hnsw.iterative_scan": "relaxed_order",
 }
 
 
