@@ -152,6 +152,8 @@ class NearestIndex:
                 self.lose(error)
             except (*FAILURES, RagridError) as error:
                 logger.warning("vectors are indexed later", extra={"reason": f"{type(error).__name__}: {error}"})
+            except Exception:  # searches do without what is missing; the loop must live on
+                logger.exception("vectors are indexed later")
 
     def _set(self, version: str | None, reason: str) -> None:
         before = self.state
