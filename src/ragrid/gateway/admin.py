@@ -38,13 +38,14 @@ class AdminSocket:
             transport=httpx.AsyncHTTPTransport(uds=str(path)), timeout=TIMEOUT_S, trust_env=False
         )
 
-    async def put(self, state: GatewayState) -> Accepted:
-        """Hand `state` to nginx.
+    async def put(self, state: GatewayState, *, age_s: float | None = 0.0) -> Accepted:
+        """Hand `state` to nginx; its keys and revocations were confirmed `age_s` seconds ago (None: unknown).
 
         Raises OlderVersionError, UnreachableError when nginx does not answer, RagridError when it refuses the state.
         """
         try:
-            answer = await self._client.put("http://nginx/state", content=dump_state(state))
+            age = "unknown" if age_s is None else f"{age_s:.3f}"
+            answer = await self._client.put("http://nginx/state", params={"age_s": age}, content=dump_state(state))
             said = answer.json()
         except (httpx.HTTPError, ValueError) as error:
             raise UnreachableError(

@@ -26,7 +26,7 @@ from ragrid.gateway.admin import AdminSocket, OlderVersionError
 from ragrid.gateway.controller_web import ControllerMetrics, controller_routes
 from ragrid.gateway.decide import Known, decide, is_usable
 from ragrid.gateway.state import GatewayState, dump_state, parse_state
-from ragrid.gateway.token_services import TokenServices
+from ragrid.gateway.token_services import ANSWER_TIMEOUT_S, TokenServices
 from ragrid.registry.confirm import ConfirmedView, look_again_in_s, observe, unreachable
 from ragrid.registry.open import open_registry
 from ragrid.registry.protocol import Instance, Registry, Snapshot
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 #: the moment something changes, and else after about as long.
 KEYS_EVERY_S = 1.0
 POLICY_EVERY_S = 1.0
-#: How often the state is sent again although nothing changed, seconds: a restarted nginx gets it, and its age is known.
+#: How often the state is sent again although nothing changed, seconds: a restarted nginx gets it, and how old it is.
 RESEND_S = 2.0
 #: Longest wait between tries of something that fails, seconds.
 LONGEST_WAIT_S = 5.0
@@ -65,6 +65,7 @@ class Controller:
         self.known = Known()
         self.view = ConfirmedView(instances_of(self.last) if self.last else ())
         self.accepted_s: float | None = None
+        self._confirmed_s: float | None = None
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -81,6 +82,10 @@ class Controller:
     def accepted_ago_s(self) -> float | None:
         """Return how long ago nginx last took the state, seconds; None when it never did."""
         return None if self.accepted_s is None else self._clock.monotonic_s() - self.accepted_s
+
+    def confirmed_ago_s(self) -> float | None:
+        """Return how long ago a token service last told keys and revocations, seconds; None when it never did."""
+        return None if self._confirmed_s is None else self._clock.monotonic_s() - self._confirmed_s
 
     async def _registry_loop(self) -> None:
         async def watch() -> None:
@@ -124,6 +129,7 @@ class Controller:
             )  # first: what nginx takes, our services should know
             self._well("keys")
             self._learn(replace(self.known, keys=published.keys, revoked=published.revoked.revocations()))
+            self._confirm()
             await self._keep(self._settings.revocations_file, published.revocations, mode=PRIVATE, touch=True)
             revision = published.revoked.revision
 
@@ -132,6 +138,13 @@ class Controller:
             await self._live_on("keys", fetch, wait_s=0.0)
             if revision == before:  # nothing new, or no answer: one turn a second, whether the service waited or not
                 await asyncio.sleep(max(0.0, KEYS_EVERY_S - (self._clock.monotonic_s() - began_s)))
+
+    def _confirm(self) -> None:
+        """Note that keys and revocations are what they are now; nginx hears of it at once when it had to wait."""
+        ago_s = self.confirmed_ago_s()
+        self._confirmed_s = self._clock.monotonic_s()
+        if ago_s is None or ago_s > RESEND_S + ANSWER_TIMEOUT_S:
+            self._changed.set()
 
     async def _keep(self, file: Path, content: bytes, *, mode: int = PLAIN, touch: bool = False) -> None:
         """Write a file for others, or for our next start; a disk that takes nothing holds nothing else back.
@@ -194,7 +207,7 @@ class Controller:
         if state is None:
             return
         try:
-            accepted = await self._admin.put(state)
+            accepted = await self._admin.put(state, age_s=self.confirmed_ago_s())
         except OlderVersionError as error:
             # another life of this controller got further than the file we began with: go on from there
             self.last = msgspec.structs.replace(state, version=error.current_version + 1)

@@ -136,10 +136,10 @@ def _state_too_old(limits: Thresholds) -> Alert:
         expression=f"{names.GATEWAY_STATE_AGE} > {number(limits.state_age_s)} or {names.GATEWAY_STATE_AGE} == -1",
         severity="ticket",
         hold="1m",
-        summary="The gateway has heard nothing from its controller for {{ $value | humanizeDuration }}",
+        summary="The gateway knows keys and revocations of {{ $value | humanizeDuration }} ago",
         description=(
-            "It goes on with the last good state; new endpoints, keys and revocations do not reach it."
-            " A value of -1 s means: not since nginx started."
+            "The token service or the controller is away. It goes on with the last good state, and refuses"
+            " administration. A value of -1 s means: nothing was confirmed since nginx started."
         ),
     )
 

@@ -33,6 +33,8 @@ from ragrid.system.process import find_program
 from support import after_kill
 
 READ = "/memory/v1/collections/c/records/1"
+#: A route that needs an :admin permission.
+ADMINISTRATION = "/tokens/v1/clients"
 
 
 @dataclass
@@ -116,17 +118,17 @@ async def until(claim: Callable[[], bool], deadline_s: float = 15.0) -> None:
             await asyncio.sleep(0.02)
 
 
-async def becomes(edge: Any, status: int, bearer: dict[str, str], deadline_s: float = 15.0) -> None:
+async def becomes(edge: Any, status: int, bearer: dict[str, str], path: str = READ, deadline_s: float = 15.0) -> None:
     """Wait until the edge answers with `status`."""
     async with asyncio.timeout(deadline_s):
-        while await get(edge, bearer) != status:  # noqa: ASYNC110 - a push has no event
+        while await get(edge, bearer, path) != status:  # noqa: ASYNC110 - a push has no event
             await asyncio.sleep(0.02)
 
 
-async def get(edge: Any, bearer: dict[str, str]) -> int:
+async def get(edge: Any, bearer: dict[str, str], path: str = READ) -> int:
     """Return the status of one request."""
     async with httpx.AsyncClient() as client:
-        return (await client.get(edge.url + READ, headers=bearer)).status_code
+        return (await client.get(edge.url + path, headers=bearer)).status_code
 
 
 async def is_served_by(edge: Any, name: str, deadline_s: float = 15.0) -> None:
@@ -184,6 +186,33 @@ async def test_dead_registry_and_token_service_change_nothing(
         await asyncio.sleep(1)
         assert controller.last is not None
         await is_served_by(edge, "b")
+    key_server.start()
+
+
+async def test_without_a_token_service_administration_closes_and_reads_go_on(
+    edges: Any, backends: Any, running: Running, key_server: KeyServer
+) -> None:
+    """The controller goes on sending what it knows; that does not make it new."""
+    edge, registry = edges(state_age_limit_s=4), MemoryRegistry(clock=SystemClock())
+    bearer = edge.signer.bearer()
+    async with running(registry) as controller:
+        for name in ("memory", "tokens"):
+            await registry.register(instance(backends(name).port, service=name), ttl_s=60)
+        await becomes(edge, 200, bearer)
+        await becomes(edge, 200, bearer, ADMINISTRATION)
+        key_server.stop()
+        await becomes(edge, 503, bearer, ADMINISTRATION)
+        assert await get(edge, bearer) == 200
+        assert controller.accepted_ago_s() is not None
+        key_server.start()
+        await becomes(edge, 200, bearer, ADMINISTRATION)
+    # a new life of the controller knows a state from its disk, and not whether it still holds
+    edge.stop()
+    edge.start()
+    key_server.stop()
+    async with running(registry) as controller:
+        await until(lambda: controller.accepted_ago_s() is not None)
+        assert (await get(edge, bearer, ADMINISTRATION), await get(edge, bearer)) == (503, 200)
     key_server.start()
 
 

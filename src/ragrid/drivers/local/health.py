@@ -68,8 +68,8 @@ def _what_is_closed(told: Mapping[str, Any]) -> str:
     if not told.get("admin_closed"):
         return ""
     return (
-        "requests that need an :admin permission are refused, for the controller has said nothing for longer than"
-        " `gateway.admin_closes_after`, or since nginx started; look at the controller"
+        "requests that need an :admin permission are refused: what was revoked is not known, for longer than"
+        " `gateway.admin_closes_after` or since nginx started; look at the controller and the token service"
     )
 
 

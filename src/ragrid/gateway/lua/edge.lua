@@ -138,7 +138,7 @@ local function authorize(service, route, tenant, view)
     if route.is_admin and state.is_stale(settings.state_age_limit_s) then
         count_refusal(service, "stale")
         return nil, problem.new(503, "stale-state",
-            "the gateway has heard nothing of revocations and roles for too long; administration is closed until it does",
+            "the gateway has heard nothing of revocations for too long; administration is closed until it does",
             { ["Retry-After"] = "5" })
     end
     if tenant and tenant ~= caller.tenant then

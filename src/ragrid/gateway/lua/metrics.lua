@@ -149,7 +149,7 @@ local HELP = {
     { "gateway_ejections_total", "counter", "Instances taken out, because a check (active) or a request (passive) failed." },
     { "gateway_instance_up", "gauge", "1 while an instance gets requests." },
     { "gateway_state_version", "gauge", "Version of the state in force; 0 means none has ever come." },
-    { "gateway_state_age_seconds", "gauge", "Since the controller last sent the state; -1 means not since the start." },
+    { "gateway_state_age_seconds", "gauge", "Since keys and revocations were last confirmed; -1 means not since the start." },
     { "gateway_admin_closed", "gauge", "1 while the state is too old for routes that need an :admin permission." },
     { "gateway_timers_running", "gauge", "1 while health checks and figures are looked after in every worker." },
     { "gateway_state_refused_total", "counter", "States that were refused as wrong or old." },

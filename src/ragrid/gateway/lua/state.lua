@@ -189,6 +189,16 @@ function _M.changed()
     shared:incr("generation", 1, 0)
 end
 
+-- The state is as old as what it says of keys and revocations: the controller tells with it how many seconds ago a token
+-- service last confirmed that, in `?age_s=`; "unknown" leaves its age as it is.
+local function note_age()
+    local age_s = tonumber(ngx.var.arg_age_s or 0)
+    if age_s then
+        local refreshed_at = ngx.now() - math.max(0, age_s)
+        shared:set("refreshed_at", math.max(refreshed_at, shared:get("refreshed_at") or 0))
+    end
+end
+
 local function store(new, old)
     local kept = keep_pools(new, old)
     local text = cjson.encode(new.document)
@@ -203,7 +213,6 @@ local function store(new, old)
         return nil, fault
     end
     shared:set("version", new.version)
-    shared:set("refreshed_at", ngx.now())
     _M.changed()
     return kept
 end
@@ -223,8 +232,7 @@ function _M.load_file(path)
         return
     end
     if new.version > (shared:get("version") or 0) then
-        store(new, nil)
-        shared:delete("refreshed_at") -- its age is unknown
+        store(new, nil) -- its age is unknown
     end
 end
 
@@ -257,7 +265,7 @@ function _M.facts()
     return shared:get("version") or 0, shared:get("refreshed_at"), shared:get("refused") or 0, shared:free_space()
 end
 
--- True when the controller has not spoken for `limit_s`, or not since nginx started: what was revoked since is unknown.
+-- True when keys and revocations were not confirmed for `limit_s`, or not since nginx started: who lost a right is unknown.
 function _M.is_stale(limit_s)
     local refreshed_at = shared:get("refreshed_at")
     return not refreshed_at or ngx.now() - refreshed_at > limit_s
@@ -298,7 +306,7 @@ local function put()
         return problem.send(problem.new(409, "older-version", "a newer state is in force", nil, { current_version = version }))
     end
     if new.version == version then -- sent again so that a lost dictionary heals and the age is known
-        shared:set("refreshed_at", ngx.now())
+        note_age()
         return respond(200, { version = version, applied = false })
     end
     local kept
@@ -307,6 +315,7 @@ local function put()
         shared:incr("refused", 1, 0)
         return problem.send(problem.new(507, "no-room", fault))
     end
+    note_age()
     return respond(200, { version = new.version, applied = true, kept = #kept > 0 and kept or nil })
 end
 
