@@ -11,6 +11,7 @@ import pytest
 
 from ragrid.inference.hashing import DIMENSION, HashingEmbedder
 from ragrid.spec.settings import EmbedderSettings
+from ragrid.verify import bench_memory as bench_memory_module
 from ragrid.verify import memory_figures
 from ragrid.verify.bench_memory import TTL_S, Effort, Place, bench_memory
 from ragrid.verify.memory_figures import Figures
@@ -19,6 +20,11 @@ from ragrid.verify.memory_texts import Model
 from support.memory_process import MemoryProcess
 
 FIGURES = set(Figures.__struct_fields__)
+
+
+@pytest.fixture(autouse=True)
+def _few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_memory_module, "QUESTIONS", 10)
 
 
 class Bench:
