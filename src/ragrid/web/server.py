@@ -29,6 +29,9 @@ BACKLOG = 2048
 #: New objects between two looks for garbage in cycles, of which requests leave next to none; Python's 700 were 8 % of
 #: the processor time of a write to memory.
 GARBAGE_THRESHOLD = 10_000
+#: How long a thread that wants to run Python waits for the one that does, seconds. With Python's 5 ms, the thread that
+#: commits waits longer for the event loop than for the disk: 3,000 durable writes a second to memory instead of 3,400.
+SWITCH_INTERVAL_S = 0.0005
 
 
 def serve(application: ASGIApp, listen: Listen, *, name: str) -> None:
@@ -76,6 +79,7 @@ class _Server(uvicorn.Server):
         gc.collect()
         gc.freeze()
         gc.set_threshold(GARBAGE_THRESHOLD)
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn."""
