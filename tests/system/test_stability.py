@@ -79,11 +79,16 @@ def test_with_every_control_part_dead_requests_go_on_also_after_a_restart_of_ngi
             eventually(lambda: not nginx & own_grid.pids("gateway") and bool(own_grid.pids("gateway")), "a new nginx")
             eventually(lambda: listens(client), "nginx answers")
             answers(client, place)
-            [gateway] = [part for part in own_grid.status()["parts"] if part["name"] == "gateway"]
-            assert ":admin permission are refused" in gateway["detail"], "and the status says why"
+            eventually(lambda: ":admin permission are refused" in detail_of(own_grid, "gateway"), "the status says why")
         finally:
             own_grid.ok("up")
     eventually(lambda: healthy(own_grid), "healthy after")
+
+
+def detail_of(grid: RunningGrid, name: str) -> str:
+    """What the status says of a part besides its state."""
+    [detail] = [part["detail"] for part in grid.status()["parts"] if part["name"] == name]
+    return str(detail)
 
 
 def test_a_hung_agent_whose_leases_end_costs_nobody_a_request(own_grid: RunningGrid) -> None:

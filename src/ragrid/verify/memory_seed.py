@@ -77,6 +77,11 @@ async def _fill(target: Target, seed: Seed, numbers: range, ca_file: Path | None
         await asyncio.gather(*(worker(client) for _ in range(_AT_ONCE)))  # the first fault is the one to tell
 
 
+def _will_pass(answer: httpx.Response) -> bool:
+    """Tell whether the same request may do better soon: a service that has just started does not know its model yet."""
+    return answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE or "has not answered yet; try again" in answer.text
+
+
 async def _put(client: httpx.AsyncClient, target: Target, seed: Seed, numbers: range) -> None:
     memories = memories_of(seed.number, numbers, model=seed.model, ttl_s=seed.ttl_s)
     operations = [
@@ -98,7 +103,7 @@ async def _put(client: httpx.AsyncClient, target: Target, seed: Seed, numbers: r
         else:
             if answer.is_success:
                 return
-            if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > give_up_s:
+            if not _will_pass(answer) or time.monotonic() > give_up_s:
                 refused = f"a write was refused with {answer.status_code}: {answer.text[:300]}"
                 raise RagridError(f"{client.base_url}: {refused}")
         await asyncio.sleep(_PAUSE_S)
