@@ -22,7 +22,7 @@ from support.described import Described
 from support.memory_calls import Caller
 from support.token_mint import TokenMint
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SOURCES = ("src/ragrid/services/memory", "src/ragrid/web")
 #: Codes that no operation gives: of tools, of readiness, and of faults of our own.
 OF_NO_OPERATION = {"invalid-arguments", "not-ready", "internal-error", "failed", "unavailable", "forbidden"}

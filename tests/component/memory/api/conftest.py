@@ -1,4 +1,4 @@
-"""The memory API in this very process, over the in-memory store, on a clock that moves when told."""
+"""The whole memory API in this very process, over the in-memory store, on a clock that moves when told."""
 
 from collections.abc import AsyncIterator
 
