@@ -23,11 +23,11 @@ from ragrid.services.memory.changes import (
 from ragrid.services.memory.errors import (
     InvalidMemoryError,
     KeyReusedError,
-    NotFoundError,
     PreconditionRequiredError,
     QuotaError,
     ReplayGoneError,
     VersionError,
+    no_memory,
 )
 from ragrid.services.memory.ground import Ground, Outcome, room_after
 from ragrid.services.memory.model import WRITABLE, MemoryInput, fingerprint_of, microseconds
@@ -134,7 +134,7 @@ def _require_presence(change: Change, current: Stored | None, live: Stored | Non
     else:
         is_there = current is not None and not current.is_erased and not is_expired(current, change.at_us)
     if not is_there:
-        raise NotFoundError(f"no memory {change.id!r} in namespace {change.scope.namespace!r}")
+        raise no_memory(change.id, change.scope.namespace)
 
 
 def _require_condition(change: Change, live: Stored | None, settings: NamespaceSettings) -> None:
@@ -225,7 +225,7 @@ def _earlier(case: _Case, change: Restore, current: Stored) -> MemoryInput:
     doc = case.ground.document(change.scope, change.id, version)
     if doc is None or not is_owned(doc, change.owner):
         if change.owner is not None and current.is_deleted:  # nothing says whose it was
-            raise NotFoundError(f"no memory {change.id!r} in namespace {change.scope.namespace!r}")
+            raise no_memory(change.id, change.scope.namespace)
         fault = f"version {version} holds no contents; the history tells which do"
         raise InvalidMemoryError([("/version", fault)])
     given = convert_input(_writable(doc), now_us=None)

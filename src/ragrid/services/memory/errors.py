@@ -29,6 +29,11 @@ class NotFoundError(RagridError):
     """There is no such memory for this tenant and namespace."""
 
 
+def no_memory(memory_id: str, namespace: str) -> NotFoundError:
+    """Return the refusal of a memory that is not there, or that the caller may not know of."""
+    return NotFoundError(f"no memory {memory_id!r} in namespace {namespace!r}")
+
+
 class NoSessionError(RagridError):
     """There is no such session for this tenant and namespace."""
 

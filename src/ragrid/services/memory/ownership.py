@@ -3,7 +3,7 @@
 import msgspec
 
 from ragrid.services.memory.changes import Change, Create, Replace, is_visible
-from ragrid.services.memory.errors import InvalidMemoryError, NotFoundError
+from ragrid.services.memory.errors import InvalidMemoryError, no_memory
 from ragrid.services.memory.ground import Ground
 from ragrid.services.memory.model import MemoryInput
 
@@ -27,7 +27,7 @@ def held_to_owner(ground: Ground, change: Change, owner: str) -> Change:
     """
     current = None if isinstance(change, Create) else ground.stored(change.scope, change.id)
     if current is not None and is_visible(current, change.at_us) and not is_owned(current.doc, owner):
-        raise NotFoundError(f"no memory {change.id!r} in namespace {change.scope.namespace!r}")
+        raise no_memory(change.id, change.scope.namespace)
     if isinstance(change, Create | Replace):
         return msgspec.structs.replace(change, given=owned(change.given, owner))
     return change

@@ -10,7 +10,9 @@ from ragrid.services.memory.api.description import DescriptionApi
 from ragrid.services.memory.api.exchange import ExchangeApi
 from ragrid.services.memory.api.forget import ForgetApi
 from ragrid.services.memory.api.jobs import JobsApi
-from ragrid.services.memory.api.memories import MemoriesApi
+from ragrid.services.memory.api.memory_history import MemoryHistoryApi
+from ragrid.services.memory.api.memory_reading import MemoryReadingApi
+from ragrid.services.memory.api.memory_writing import MemoryWritingApi
 from ragrid.services.memory.api.namespaces import NamespacesApi
 from ragrid.services.memory.api.operation import Operation, routes_of
 from ragrid.services.memory.api.parts import Parts
@@ -34,7 +36,9 @@ class MemoryApi:
         parts = Parts(store, clock, self._base, recall or Recall(store), self._jobs)
         # The busiest first: routes are tried in order. POST /memories/search fits no method of /memories/{id}.
         resources = (
-            MemoriesApi(parts),
+            MemoryReadingApi(parts),
+            MemoryWritingApi(parts),
+            MemoryHistoryApi(parts),
             SearchApi(parts),
             ForgetApi(parts),
             NamespacesApi(parts),
