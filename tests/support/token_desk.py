@@ -21,6 +21,18 @@ ISSUER = "https://grid.test"
 PLAIN = Form({"grant_type": ("client_credentials",)})
 
 
+def settings_in(folder: Path, clients: tuple[ClientSeed, ...] = ()) -> TokensSettings:
+    """Settings of a token service that keeps its data below `folder`; nothing is written."""
+    return TokensSettings(
+        listen=Listen(port=0),
+        issuer=ISSUER,
+        audiences=("chromadb", "memory"),
+        data_directory=folder / "data",
+        roles=dict(BUILTIN_ROLES),
+        clients=clients,
+    )
+
+
 @dataclass
 class Desk:
     """What a test needs of one token service; `start` is a restart."""
@@ -40,14 +52,7 @@ class Desk:
             path = self.folder / f"{client_id}.secret"
             write_atomic(path, self.secrets.setdefault(client_id, secrets.token_urlsafe(32)).encode(), mode=0o600)
             clients.append(ClientSeed(client_id=client_id, secret_file=path, roles=roles, tenant="default_tenant"))
-        return TokensSettings(
-            listen=Listen(port=0),
-            issuer=ISSUER,
-            audiences=("chromadb", "memory"),
-            data_directory=self.folder / "data",
-            roles=dict(BUILTIN_ROLES),
-            clients=tuple(clients),
-        )
+        return settings_in(self.folder, tuple(clients))
 
     def start(self) -> Issuer:
         self.stop()

@@ -1,11 +1,17 @@
-"""The real token service as a process of its own."""
+"""The real token service as a process of its own, and its issuer in this one, on a real store in a temporary folder."""
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from support.token_desk import Desk
 from support.token_service import TokenService, make_service
+
+#: Each change is synced to disk; what that costs and promises is the contract tests' business, on a real disk.
+MEMORY_DISK = "/dev/shm"
 
 
 @pytest.fixture(scope="module")
@@ -27,3 +33,13 @@ def service(tmp_path: Path) -> Iterator[TokenService]:
         yield service
     finally:
         service.close()
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    """An issuer on an empty store, with a clock that stands still."""
+    with tempfile.TemporaryDirectory(dir=MEMORY_DISK if os.access(MEMORY_DISK, os.W_OK) else None) as folder:
+        one = Desk(Path(folder))
+        one.start()
+        yield one
+        one.stop()

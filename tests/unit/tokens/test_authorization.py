@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -15,8 +16,9 @@ from ragrid.services.tokens.authorization import (
 )
 from ragrid.services.tokens.clients import Client
 from ragrid.services.tokens.grants import Form, OAuthError, parse_pairs
-from support.token_desk import ISSUER, Desk
+from support.token_desk import ISSUER, settings_in
 
+SETTINGS = settings_in(Path("/of/no/token/service"))
 HOME = "https://app.test/back?x=1"
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(b"v" * 43).digest()).rstrip(b"=").decode()
 APP = Client(
@@ -33,12 +35,12 @@ def _form(**changes: str | None) -> Form:
     return Form({name: (value,) for name, value in {**GOOD, **changes}.items() if value is not None})
 
 
-def test_a_good_request_is_read(desk: Desk) -> None:
-    assert read_request(_form(), APP, desk.settings()) == AuthorizationRequest(
+def test_a_good_request_is_read() -> None:
+    assert read_request(_form(), APP, SETTINGS) == AuthorizationRequest(
         client_id="app", redirect_uri=HOME, scope=("memory:read",), audience=("chromadb", "memory", "tokens"),
         state="s", challenge=CHALLENGE,
     )  # fmt: skip
-    assert read_request(_form(scope=None, state=None), APP, desk.settings()).scope is None
+    assert read_request(_form(scope=None, state=None), APP, SETTINGS).scope is None
 
 
 @pytest.mark.parametrize(
@@ -46,11 +48,11 @@ def test_a_good_request_is_read(desk: Desk) -> None:
     [None, "", "https://app.test/back", f"{HOME}&y", f"{HOME}#", "https://APP.test/back?x=1", "https://app.test/back/?x=1",
      "https://app.test:443/back?x=1", "https://evil.test/", "//evil.test"],
 )  # fmt: skip
-def test_nobody_is_sent_to_an_address_that_is_not_registered(desk: Desk, uri: str | None) -> None:
+def test_nobody_is_sent_to_an_address_that_is_not_registered(uri: str | None) -> None:
     with pytest.raises(OAuthError):
-        read_request(_form(redirect_uri=uri, response_type="token"), APP, desk.settings())
+        read_request(_form(redirect_uri=uri, response_type="token"), APP, SETTINGS)
     with pytest.raises(OAuthError):
-        read_request(_form(), None, desk.settings())
+        read_request(_form(), None, SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -71,9 +73,9 @@ def test_nobody_is_sent_to_an_address_that_is_not_registered(desk: Desk, uri: st
         ({"state": "s" * 2000}, "invalid_request"),
     ],
 )
-def test_other_faults_are_told_to_the_client(desk: Desk, changes: dict[str, str | None], error: str) -> None:
+def test_other_faults_are_told_to_the_client(changes: dict[str, str | None], error: str) -> None:
     with pytest.raises(RedirectError) as caught:
-        read_request(_form(**changes), APP, desk.settings())
+        read_request(_form(**changes), APP, SETTINGS)
     assert caught.value.location.startswith(f"{HOME}&error=")
     told = parse_qs(urlsplit(caught.value.location).query)
     assert (told["error"], told["iss"], told["x"]) == ([error], [ISSUER], ["1"])

@@ -1,17 +1,18 @@
 """A client that knows the address of the tools alone finds out who gives the tokens for them (RFC 9728)."""
 
+from pathlib import Path
+
 import pytest
 
 from ragrid.services.tokens.grants import OAuthError, audience_of, parse_pairs, resource_metadata
-from support.token_desk import Desk
+from support.token_desk import ISSUER, settings_in
 
-ISSUER = "https://grid.test"
+SETTINGS = settings_in(Path("/of/no/token/service"))
 
 
-def test_the_description_names_this_server_and_what_may_be_asked(desk: Desk) -> None:
-    found = resource_metadata(desk.settings(), "/mcp")
-    issuer = desk.settings().issuer
-    assert (found["resource"], found["authorization_servers"]) == (f"{issuer}/mcp", [issuer])
+def test_the_description_names_this_server_and_what_may_be_asked() -> None:
+    found = resource_metadata(SETTINGS, "/mcp")
+    assert (found["resource"], found["authorization_servers"]) == (f"{ISSUER}/mcp", [ISSUER])
     assert found["scopes_supported"] == ["memory:read", "memory:write"]
 
 
