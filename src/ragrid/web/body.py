@@ -1,22 +1,24 @@
 """Request bodies: bounded, then decoded into a type; what is wrong is named with a JSON pointer."""
 
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
 from ragrid.web.choices import with_choices
+from ragrid.web.pointers import place_of
 from ragrid.web.problem import Problem
+from ragrid.web.whole_numbers import decode_whole
 
 T = TypeVar("T")
 
 #: What `read_json` takes unless told otherwise, bytes.
 JSON_LIMIT_BYTES = 1024 * 1024
 
-_WHERE = re.compile(r"^(?P<what>.*?)(?: - at (?:`key` in )?`(?P<path>\$.*)`)?$", re.DOTALL)
 _MEMBER = re.compile(r"^Object (?:missing required|contains unknown) field `(?P<name>.*)`$", re.DOTALL)
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
@@ -49,8 +51,9 @@ async def read_json(request: Request, kind: type[T], *, limit_bytes: int = JSON_
 
 def decode_json(content: bytes, kind: type[T]) -> T:
     """Return `content` as a `kind`; raises the same Problems as `read_json`."""
+    decode: Callable[[bytes], T] = partial(msgspec.json.decode, type=kind)
     try:
-        return msgspec.json.decode(content, type=kind)
+        return decode_whole(decode, content)
     except msgspec.ValidationError as error:
         raise unfit(error, kind) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -73,15 +76,9 @@ def locate(message: str, kind: Any = Any) -> tuple[str, str]:
     A missing or unknown member is pointed at itself. msgspec does not name the key inside a free-form object, so the
     pointer ends at that object then.
     """
-    match = _WHERE.match(message)
-    what, path = (match["what"], match["path"] or "$") if match else (message, "$")
-    steps: list[str] = []
-    position = 1
-    while (step := _STEP.match(path, position)) is not None:
-        steps.append(step[1] if step[1] is not None else step[2])
-        position = step.end()
+    what, steps, is_exact = place_of(message)
     member = _MEMBER.match(what)
-    if member is not None and position == len(path):
+    if member is not None and is_exact:
         steps.append(member["name"])
     pointer = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
     return with_choices(what[:1].lower() + what[1:], pointer, kind), pointer

@@ -34,6 +34,8 @@ Tag = Annotated[str, Meta(min_length=1, max_length=64)]
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Scalar = str | int | float | bool | None
 Moment = Annotated[datetime, Meta(tz=True)]
+#: Described here; `validate.checked` demands it.
+_EACH_ONCE = Meta(extra_json_schema={"uniqueItems": True})
 #: Whether searches have the vector of a memory: nothing to embed or no embedder, on its way, there, or given up.
 EmbeddingStatus = Literal["none", "pending", "ready", "failed"]
 MemoryId = Annotated[str, Meta(pattern=r"^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}$")]
@@ -58,13 +60,13 @@ class MemoryInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     user_id: Reference | None = None
     agent_id: Reference | None = None
     session_id: Reference | None = None
-    tags: Annotated[tuple[Tag, ...], Meta(max_length=TAGS)] = ()
+    tags: Annotated[tuple[Tag, ...], Meta(max_length=TAGS), _EACH_ONCE] = ()
     metadata: dict[Name, Scalar] = {}
     importance: Annotated[float, Meta(ge=0, le=1)] = 0.5
     source: Source | None = None
     valid_from: Moment | None = None
     valid_to: Moment | None = None
-    supersedes: Annotated[tuple[MemoryId, ...], Meta(max_length=SUPERSEDES)] = ()
+    supersedes: Annotated[tuple[MemoryId, ...], Meta(max_length=SUPERSEDES), _EACH_ONCE] = ()
     pinned: bool = False
     expires_at: Moment | None = None
     ttl_seconds: Annotated[int, Meta(ge=1, le=TTL_S)] | None = None

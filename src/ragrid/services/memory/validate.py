@@ -18,6 +18,7 @@ from ragrid.services.memory.model import (
     microseconds,
 )
 from ragrid.web.body import locate
+from ragrid.web.whole_numbers import convert_whole
 
 Fault = tuple[str, str]
 
@@ -58,12 +59,15 @@ def convert_input(value: Mapping[str, Any], *, now_us: int | None) -> MemoryInpu
     faults = unknown_members(value)
     sound: dict[str, Any] = {}
     for name in _FIELDS.keys() & value.keys():
-        found = _member_faults(name, value[name], _FIELDS[name])
-        if not found:
+        try:
+            convert_whole(value[name], _FIELDS[name])
+        except msgspec.ValidationError as error:
+            what, pointer = locate(str(error), _FIELDS[name])
+            faults.append((f"/{name}{pointer}", what))
+        else:
             sound[name] = value[name]
-        faults += found
     try:
-        given = checked(msgspec.convert(sound, MemoryInput), now_us=now_us)
+        given = checked(convert_whole(sound, MemoryInput), now_us=now_us)
     except InvalidMemoryError as error:
         # What is said of a member that was left out here would not be true of the request.
         faults += [(pointer, detail) for pointer, detail in error.faults if not faults or pointer[1:] in sound]
@@ -150,15 +154,6 @@ def _size_fault(name: str, value: Mapping[str, Any], limit_bytes: int) -> list[F
     if size_bytes <= limit_bytes:
         return []
     return [(f"/{name}", f"got {size_bytes} bytes of JSON, wanted at most {limit_bytes}")]
-
-
-def _member_faults(name: str, value: object, wanted: object) -> list[Fault]:
-    try:
-        msgspec.convert(value, wanted)
-    except msgspec.ValidationError as error:
-        what, pointer = locate(str(error), wanted)
-        return [(f"/{name}{pointer}", what)]
-    return []
 
 
 def _kind(value: object) -> str:

@@ -25,6 +25,7 @@ from ragrid.services.memory.ids import IdSource
 from ragrid.services.memory.model import DATA_DEPTH, MemoryId, MemoryInput
 from ragrid.services.memory.validate import Fault, checked, convert_input, is_deep, parse_object, unknown_members
 from ragrid.web.body import locate
+from ragrid.web.whole_numbers import decode_whole
 
 
 class _Operation(msgspec.Struct, frozen=True, kw_only=True, tag_field="op"):
@@ -86,7 +87,7 @@ class Author(msgspec.Struct, frozen=True):
 def change_of(raw: bytes, author: Author, ids: IdSource) -> Change:
     """Return the change that one operation is. Raises InvalidMemoryError with all faults, in pointers into it."""
     try:
-        one: BatchOperation = _decode(raw)
+        one: BatchOperation = decode_whole(_decode, raw)
     except (msgspec.ValidationError, RecursionError) as error:
         raise InvalidMemoryError(_faults_of(raw, author.at_us, error)) from error
     scope, actor, at_us, owner = author.scope, author.actor, author.at_us, author.owner

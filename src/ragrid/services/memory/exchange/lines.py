@@ -32,6 +32,7 @@ from ragrid.services.memory.validate import convert_input
 from ragrid.services.memory.vectors import DIMENSION_LIMIT, GivenVector
 from ragrid.services.memory.working_state import StateInput, StoredState, state_faults
 from ragrid.web.body import locate
+from ragrid.web.whole_numbers import decode_whole
 
 Whole = Annotated[int, Meta(ge=1, le=2**53)]
 #: No store of ours takes a null character in a name.
@@ -209,7 +210,7 @@ def parse_line(text: bytes, *, tenant: str, namespace: str | None) -> Copy | Hea
     Raises InvalidBodyError with all faults and their pointers.
     """
     try:
-        line = _decode(text)
+        line = decode_whole(_decode, text)
     except msgspec.ValidationError as error:
         what, pointer = locate(str(error), _LINE)
         raise InvalidBodyError([(pointer, what)]) from error

@@ -11,6 +11,7 @@ from ragrid.services.memory.api.operation import Operation
 from ragrid.services.memory.tools.schema import CHANGES
 from ragrid.services.memory.validate import unknown_detail
 from ragrid.web.problem import Problem
+from ragrid.web.whole_numbers import whole
 
 #: A memory is known by these members, wherever in an answer it is.
 _OF_A_MEMORY = frozenset({"id", "namespace", "version", "content"})
@@ -74,7 +75,7 @@ def _check(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
     faults += [(f"/{name}", "wanted, and missing") for name in schema["required"] if name not in arguments]
     if CHANGES in known and not isinstance(arguments.get(CHANGES, {}), dict):
         faults.append((f"/{CHANGES}", "wanted an object"))
-    if not isinstance(arguments.get("if_version", 1), int):
+    if not isinstance(whole(arguments.get("if_version", 1)), int):
         faults.append(("/if_version", "wanted a version, which is a whole number"))
     if faults:
         errors = [{"pointer": pointer, "detail": detail} for pointer, detail in faults]
@@ -86,7 +87,7 @@ def _headers(arguments: Mapping[str, Any]) -> dict[str, str]:
     if arguments.get("namespace") is not None:
         headers["memory-namespace"] = str(arguments["namespace"])
     if arguments.get("if_version") is not None:
-        headers["if-match"] = f'"{arguments["if_version"]}"'
+        headers["if-match"] = f'"{whole(arguments["if_version"])}"'
     if arguments.get("if_absent"):
         headers["if-none-match"] = "*"
     return headers
@@ -97,4 +98,4 @@ def _several(value: Any) -> list[Any]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return value if isinstance(value, str) else msgspec.json.encode(whole(value)).decode()
