@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from ragrid.client.calls import Call
 from ragrid.client.events import AnswerStream
 from ragrid.client.memory.asynchronous import AsyncMemories
 from ragrid.client.models import Answer, AnswerEvent, Citation, Document, IngestResult, Token
+from ragrid.client.pages import follow_async
 from ragrid.client.refusals import refusal
 from ragrid.client.retry import Attempts, Retry
 from ragrid.client.transport import (
@@ -92,19 +94,12 @@ class AsyncGridClient:
         """
         call = calls.ask(question, k, stream=True)
         stream = AnswerStream(call.name)
-        with translated(self.address, call.name):
-            response = await self._http.send(await self._request(call), stream=True)
-            try:
-                refuse_redirect(call.name, response)
-                if response.status_code != httpx.codes.OK:
-                    raise refusal(call.name, response.status_code, content_type(response), await response.aread())
-                async for chunk in response.aiter_bytes():
-                    for event in stream.feed(chunk):
-                        yield event
-                    if stream.is_done:
-                        return
-            finally:
-                await response.aclose()
+        async with self._opened(call) as response:
+            async for chunk in response.aiter_bytes():
+                for event in stream.feed(chunk):
+                    yield event
+                if stream.is_done:
+                    return
         stream.finish()
 
     async def search(self, question: str, k: int = 5) -> tuple[Citation, ...]:
@@ -131,19 +126,25 @@ class AsyncGridClient:
 
         Raises as `send` does, also for an answer that breaks off in the middle.
         """
+        rest = b""
+        async with self._opened(call) as response:
+            async for chunk in response.aiter_bytes():
+                *whole, rest = (rest + chunk).split(b"\n")
+                for line in whole:
+                    yield line
+        if rest:
+            yield rest
+
+    @asynccontextmanager
+    async def _opened(self, call: Call[Any]) -> AsyncIterator[httpx.Response]:
+        """Send one call for an answer that is read as it comes; whatever ends the reading closes it."""
         with translated(self.address, call.name):
             response = await self._http.send(await self._request(call), stream=True)
             try:
                 refuse_redirect(call.name, response)
                 if response.status_code != httpx.codes.OK:
                     raise refusal(call.name, response.status_code, content_type(response), await response.aread())
-                rest = b""
-                async for chunk in response.aiter_bytes():
-                    *whole, rest = (rest + chunk).split(b"\n")
-                    for line in whole:
-                        yield line
-                if rest:
-                    yield rest
+                yield response
             finally:
                 await response.aclose()
 
@@ -184,16 +185,9 @@ class AsyncDocuments:
         """Hand in one document; it is answered once the document is durable and can be found."""
         return await self._client.send(calls.ingest(name, content, media_type))
 
-    async def list(self) -> AsyncIterator[Document]:
+    def list(self) -> AsyncIterator[Document]:
         """Yield every document, page by page."""
-        cursor: str | None = None
-        while True:
-            page = await self._client.send(calls.documents(cursor))
-            for document in page.documents:
-                yield document
-            cursor = calls.next_cursor(page, cursor)
-            if cursor is None:
-                return
+        return follow_async(self._client.send, calls.documents)
 
     async def delete(self, name: str) -> None:
         """Take one document out. Raises RefusedError with status 404 when there is none of that name."""

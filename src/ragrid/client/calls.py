@@ -13,6 +13,7 @@ from ragrid.client.refusals import refusal, retry_after_s
 from ragrid.errors import RagridError
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 #: Connecting is quick or it fails; reading waits for a generator, or for a large document to be embedded.
 CONNECT_TIMEOUT_S = 5.0
@@ -26,10 +27,10 @@ Repeat = Literal["never", "unsent", "always"]
 
 
 class DocumentPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of the list of documents; `next` asks for the page after it."""
+    """One page of the list of documents."""
 
-    documents: tuple[Document, ...]
-    next: str | None = None
+    items: tuple[Document, ...] = msgspec.field(name="documents")
+    after: str | None = msgspec.field(name="next", default=None)
 
 
 class SearchPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +40,7 @@ class SearchPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call(Generic[T]):
+class Call(Generic[T_co]):
     """One request, and the type of its answer.
 
     `repeat` is "always" only where a second arrival changes nothing: reads, and writes with a key or a precondition.
@@ -47,7 +48,7 @@ class Call(Generic[T]):
 
     method: str
     path: str
-    answer: type[T]
+    answer: type[T_co]
     parameters: Mapping[str, str | int | tuple[str, ...]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes | None = None
@@ -111,13 +112,6 @@ def documents(cursor: str | None) -> Call[DocumentPage]:
     """Ask for one page of the caller's documents."""
     parameters = {} if cursor is None else {"cursor": cursor}
     return Call(method="GET", path="/rag/v1/documents", answer=DocumentPage, parameters=parameters)
-
-
-def next_cursor(page: DocumentPage, cursor: str | None) -> str | None:
-    """Return the cursor of the page after `page`, None at the end. Raises RagridError when it leads nowhere."""
-    if page.next is not None and page.next == cursor:
-        raise RagridError("GET /rag/v1/documents: the grid sent the same page twice; see `ragrid logs rag`")
-    return page.next
 
 
 def delete(name: str) -> Call[None]:

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from ragrid.client.calls import Call
 from ragrid.client.events import AnswerStream
 from ragrid.client.memory.synchronous import Memories
 from ragrid.client.models import Answer, AnswerEvent, Citation, Document, IngestResult, Token
+from ragrid.client.pages import follow
 from ragrid.client.refusals import refusal
 from ragrid.client.retry import Attempts, Retry
 from ragrid.client.transport import (
@@ -99,18 +101,11 @@ class GridClient:
         """
         call = calls.ask(question, k, stream=True)
         stream = AnswerStream(call.name)
-        with translated(self.address, call.name):
-            response = self._http.send(self._request(call), stream=True)
-            try:
-                refuse_redirect(call.name, response)
-                if response.status_code != httpx.codes.OK:
-                    raise refusal(call.name, response.status_code, content_type(response), response.read())
-                for chunk in response.iter_bytes():
-                    yield from stream.feed(chunk)
-                    if stream.is_done:
-                        return
-            finally:
-                response.close()
+        with self._opened(call) as response:
+            for chunk in response.iter_bytes():
+                yield from stream.feed(chunk)
+                if stream.is_done:
+                    return
         stream.finish()
 
     def search(self, question: str, k: int = 5) -> tuple[Citation, ...]:
@@ -137,18 +132,24 @@ class GridClient:
 
         Raises as `send` does, also for an answer that breaks off in the middle.
         """
+        rest = b""
+        with self._opened(call) as response:
+            for chunk in response.iter_bytes():
+                *whole, rest = (rest + chunk).split(b"\n")
+                yield from whole
+        if rest:
+            yield rest
+
+    @contextmanager
+    def _opened(self, call: Call[Any]) -> Iterator[httpx.Response]:
+        """Send one call for an answer that is read as it comes; whatever ends the reading closes it."""
         with translated(self.address, call.name):
             response = self._http.send(self._request(call), stream=True)
             try:
                 refuse_redirect(call.name, response)
                 if response.status_code != httpx.codes.OK:
                     raise refusal(call.name, response.status_code, content_type(response), response.read())
-                rest = b""
-                for chunk in response.iter_bytes():
-                    *whole, rest = (rest + chunk).split(b"\n")
-                    yield from whole
-                if rest:
-                    yield rest
+                yield response
             finally:
                 response.close()
 
@@ -191,13 +192,7 @@ class Documents:
 
     def list(self) -> Iterator[Document]:
         """Yield every document, page by page."""
-        cursor: str | None = None
-        while True:
-            page = self._client.send(calls.documents(cursor))
-            yield from page.documents
-            cursor = calls.next_cursor(page, cursor)
-            if cursor is None:
-                return
+        return follow(self._client.send, calls.documents)
 
     def delete(self, name: str) -> None:
         """Take one document out. Raises RefusedError with status 404 when there is none of that name."""

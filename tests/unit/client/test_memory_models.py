@@ -1,13 +1,15 @@
 """The client's idea of a memory is the service's: no member is missing on either side."""
 
 import inspect
+from functools import partial
 
 import msgspec
 import pytest
 
 from ragrid.client.calls import Call
 from ragrid.client.memory import asynchronous, calls, exchange, keeping, sessions, synchronous
-from ragrid.client.memory.models import Changes, Members, Memory
+from ragrid.client.memory.models import Changes, Members, Memory, MemoryPage
+from ragrid.client.pages import Page, follow
 from ragrid.errors import RagridError, UsageError
 from ragrid.services.memory import model
 
@@ -58,8 +60,8 @@ NOON = "2026-11-23T12:00:00Z"
         (exchange.take(b"", None, atomic=False), "always"),
         (keeping.put("n", {}, if_version=None), "unsent"),
         (keeping.delete("n", if_version=1), "always"),
-        (calls.page("n", {}, limit=1, cursor=None), "always"),
-        (calls.history("n", "a", limit=1, cursor=None), "always"),
+        (calls.page("n", {}, None), "always"),
+        (calls.history("n", "a", None), "always"),
     ],
 )
 def test_only_what_is_safe_is_repeated(call: Call[object], repeat: str) -> None:
@@ -68,10 +70,13 @@ def test_only_what_is_safe_is_repeated(call: Call[object], repeat: str) -> None:
 
 @pytest.mark.parametrize("name", ["Memories", "Session", "Namespaces"])
 def test_both_clients_offer_the_same(name: str) -> None:
-    def offered(kind: type) -> dict[str, list[str]]:
-        methods = {one: getattr(kind, one) for one in dir(kind) if not one.startswith("_")}
-        return {one: list(inspect.signature(found).parameters) for one, found in methods.items() if callable(found)}
+    def offered(kind: type) -> dict[str, tuple[list[inspect.Parameter], str | None]]:
+        methods = {one: found for one, found in vars(kind).items() if inspect.isfunction(found) and one[0] != "_"}
+        return {
+            one: (list(inspect.signature(found).parameters.values()), found.__doc__) for one, found in methods.items()
+        }
 
+    assert offered(getattr(synchronous, name))
     assert offered(getattr(asynchronous, f"Async{name}")) == offered(getattr(synchronous, name))
 
 
@@ -104,6 +109,8 @@ def test_two_conditions_are_one_too_many() -> None:
 
 
 def test_a_cursor_that_leads_nowhere_is_an_error() -> None:
-    assert calls.advanced("GET /x", "b", "a") == "b"
-    with pytest.raises(RagridError, match="same page twice"):
-        calls.advanced("GET /x", "a", "a")
+    def send(call: Call[Page[Memory]]) -> MemoryPage:
+        return MemoryPage(items=(), after="b")
+
+    with pytest.raises(RagridError, match="same page twice; see `ragrid logs memory`"):
+        list(follow(send, partial(calls.page, "n", {})))

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol, TypeVar, Unpack
 from uuid import uuid4
 
@@ -21,11 +22,10 @@ from ragrid.client.memory.models import (
     SearchOptions,
 )
 from ragrid.client.memory.sessions import Message, NewMessage, Pack, PackOptions, SessionSummary, State
+from ragrid.client.pages import follow_async
 from ragrid.client.refusals import NotModifiedError
 
 T = TypeVar("T")
-
-PAGE = 200
 
 
 class Wire(Protocol):
@@ -60,17 +60,9 @@ class AsyncMemories:
         """Return one conversation; it is there from its first message or state on."""
         return AsyncSession(self._wire, self.namespace, session_id)
 
-    async def sessions(self) -> AsyncIterator[SessionSummary]:
+    def sessions(self) -> AsyncIterator[SessionSummary]:
         """Yield what there is of every session of the namespace, by id."""
-        after: str | None = None
-        while True:
-            call = sessions.summaries(self.namespace, limit=PAGE, after=after)
-            page = await self._wire.send(call)
-            for one in page.sessions:
-                yield one
-            after = calls.advanced(call.name, page.next_after, after)
-            if after is None:
-                return
+        return follow_async(self._wire.send, partial(sessions.summaries, self.namespace))
 
     async def create(
         self,
@@ -126,36 +118,20 @@ class AsyncMemories:
         """Make an earlier version the current one again, also after a delete; without one, undo the last change."""
         return await self._wire.send(calls.restore(self.namespace, memory_id, version=version, if_version=if_version))
 
-    async def list(self, **criteria: Unpack[Criteria]) -> AsyncIterator[Memory]:
+    def list(self, **criteria: Unpack[Criteria]) -> AsyncIterator[Memory]:
         """Yield every memory that matches, newest first, fetched page by page.
 
         One that exists all the while comes exactly once, whatever is written meanwhile.
         """
-        cursor: str | None = None
-        while True:
-            call = calls.page(self.namespace, criteria, limit=PAGE, cursor=cursor)
-            page = await self._wire.send(call)
-            for one in page.memories:
-                yield one
-            cursor = calls.advanced(call.name, page.next_cursor, cursor)
-            if cursor is None:
-                return
+        return follow_async(self._wire.send, partial(calls.page, self.namespace, criteria))
 
     async def search(self, query: str, *, k: int = 10, **options: Unpack[SearchOptions]) -> Hits:
         """Return the `k` memories that fit `query` best; criteria are applied before ranking and never relaxed."""
         return await self._wire.send(calls.search(self.namespace, query, k=k, options=options))
 
-    async def history(self, memory_id: str) -> AsyncIterator[MemoryEvent]:
+    def history(self, memory_id: str) -> AsyncIterator[MemoryEvent]:
         """Yield every version of a memory, newest first."""
-        cursor: str | None = None
-        while True:
-            call = calls.history(self.namespace, memory_id, limit=PAGE, cursor=cursor)
-            page = await self._wire.send(call)
-            for one in page.events:
-                yield one
-            cursor = calls.advanced(call.name, page.next_cursor, cursor)
-            if cursor is None:
-                return
+        return follow_async(self._wire.send, partial(calls.history, self.namespace, memory_id))
 
     async def batch(self, operations: Sequence[Mapping[str, Any]], *, atomic: bool = False) -> tuple[BatchResult, ...]:
         """Carry out up to 1,000 changes in one commit; `atomic`: all of them, or none and a refusal.
@@ -264,17 +240,10 @@ class AsyncSession:
         )
         return (await self._wire.send(call)).messages
 
-    async def messages(self, *, newest_first: bool = False) -> AsyncIterator[Message]:
+    def messages(self, *, newest_first: bool = False) -> AsyncIterator[Message]:
         """Yield the messages, fetched page by page."""
-        cursor: str | None = None
-        while True:
-            call = sessions.page(self.namespace, self.session_id, newest_first=newest_first, limit=PAGE, cursor=cursor)
-            page = await self._wire.send(call)
-            for one in page.messages:
-                yield one
-            cursor = calls.advanced(call.name, page.next_cursor, cursor)
-            if cursor is None:
-                return
+        ask = partial(sessions.page, self.namespace, self.session_id, newest_first=newest_first)
+        return follow_async(self._wire.send, ask)
 
     async def state(self) -> State:
         """Return the working state."""
@@ -298,17 +267,9 @@ class AsyncNamespaces:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
 
-    async def list(self) -> AsyncIterator[Namespace]:
+    def list(self) -> AsyncIterator[Namespace]:
         """Yield every namespace, newest first."""
-        cursor: str | None = None
-        while True:
-            call = keeping.page(PAGE, cursor)
-            page = await self._wire.send(call)
-            for one in page.namespaces:
-                yield one
-            cursor = calls.advanced(call.name, page.next_cursor, cursor)
-            if cursor is None:
-                return
+        return follow_async(self._wire.send, keeping.page)
 
     async def get(self, name: str) -> Namespace:
         """Return one namespace."""

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import msgspec
 
 from ragrid.client.calls import Call
-from ragrid.client.memory.calls import JSON, PREFIX, if_match, paging
+from ragrid.client.memory.calls import PREFIX, ask, change, if_match, paging
 
 OnDuplicate = Literal["keep", "return", "supersede"]
 
@@ -43,8 +43,8 @@ class Namespace(msgspec.Struct, frozen=True, kw_only=True):
 class NamespacesPage(msgspec.Struct, frozen=True, kw_only=True):
     """Some namespaces, newest first."""
 
-    namespaces: tuple[Namespace, ...]
-    next_cursor: str | None = None
+    items: tuple[Namespace, ...] = msgspec.field(name="namespaces")
+    after: str | None = msgspec.field(name="next_cursor", default=None)
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,60 +71,39 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None = None
 
 
-def page(limit: int, cursor: str | None) -> Call[NamespacesPage]:
+def page(cursor: str | None) -> Call[NamespacesPage]:
     """Ask for one page of namespaces."""
-    return Call(
-        method="GET",
-        path=f"{PREFIX}/namespaces",
-        answer=NamespacesPage,
-        parameters=paging(limit, cursor),
-        repeat="always",
-    )
+    return ask(f"{PREFIX}/namespaces", NamespacesPage, None, parameters=paging(cursor))
 
 
 def get(name: str) -> Call[Namespace]:
     """Ask for one namespace."""
-    return Call(method="GET", path=_one(name), answer=Namespace, repeat="always")
+    return ask(_one(name), Namespace, None)
 
 
 def put(name: str, settings: Mapping[str, Any], *, if_version: int | None) -> Call[Namespace]:
     """Make a namespace, or replace its settings whole."""
-    headers = if_match(if_version)
-    return Call(
-        method="PUT",
-        path=_one(name),
-        answer=Namespace,
-        content=msgspec.json.encode(settings),
-        headers={"content-type": JSON, **headers},
-        repeat="always" if headers else "unsent",
-    )
+    return change("PUT", _one(name), Namespace, None, content=settings, headers=if_match(if_version))
 
 
 def delete(name: str, *, if_version: int | None) -> Call[None]:
     """Erase a namespace with all that is in it."""
-    headers = if_match(if_version)
-    return Call(
-        method="DELETE",
-        path=_one(name),
-        answer=type(None),
-        headers=headers,
-        repeat="always" if headers else "unsent",
-    )
+    return change("DELETE", _one(name), type(None), None, headers=if_match(if_version))
 
 
 def stats() -> Call[Stats]:
     """Ask what the tenant has."""
-    return Call(method="GET", path=f"{PREFIX}/stats", answer=Stats, repeat="always")
+    return ask(f"{PREFIX}/stats", Stats, None)
 
 
 def job(job_id: str) -> Call[Job]:
     """Ask how far a job is."""
-    return Call(method="GET", path=f"{PREFIX}/jobs/{quote(job_id, safe='')}", answer=Job, repeat="always")
+    return ask(f"{PREFIX}/jobs/{quote(job_id, safe='')}", Job, None)
 
 
 def reembed() -> Call[Job]:
     """Start making the vectors of another model beside those in use."""
-    return Call(method="POST", path=f"{PREFIX}/admin/reembed", answer=Job, repeat="unsent")
+    return change("POST", f"{PREFIX}/admin/reembed", Job, None)
 
 
 def _one(name: str) -> str:

@@ -127,10 +127,10 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MemoryPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Some memories, newest first; `next_cursor` asks for those after them."""
+    """Some memories, newest first."""
 
-    memories: tuple[Memory, ...]
-    next_cursor: str | None = None
+    items: tuple[Memory, ...] = msgspec.field(name="memories")
+    after: str | None = msgspec.field(name="next_cursor", default=None)
 
 
 class MemoryEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,8 +147,8 @@ class MemoryEvent(msgspec.Struct, frozen=True, kw_only=True):
 class HistoryPage(msgspec.Struct, frozen=True, kw_only=True):
     """Some steps, newest first."""
 
-    events: tuple[MemoryEvent, ...]
-    next_cursor: str | None = None
+    items: tuple[MemoryEvent, ...] = msgspec.field(name="events")
+    after: str | None = msgspec.field(name="next_cursor", default=None)
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):

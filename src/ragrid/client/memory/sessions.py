@@ -8,7 +8,7 @@ from urllib.parse import quote
 import msgspec
 
 from ragrid.client.calls import Call
-from ragrid.client.memory.calls import PREFIX, ask, change, filter_of, if_match, paging
+from ragrid.client.memory.calls import PREFIX, ask, change, filter_of, if_match, paging, question
 from ragrid.client.memory.models import Criteria, Scalar
 from ragrid.errors import UsageError
 
@@ -51,8 +51,8 @@ class AddedMessages(msgspec.Struct, frozen=True, kw_only=True):
 class MessagesPage(msgspec.Struct, frozen=True, kw_only=True):
     """Some messages."""
 
-    messages: tuple[Message, ...]
-    next_cursor: str | None = None
+    items: tuple[Message, ...] = msgspec.field(name="messages")
+    after: str | None = msgspec.field(name="next_cursor", default=None)
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,8 +79,8 @@ class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
 class SessionsPage(msgspec.Struct, frozen=True, kw_only=True):
     """Some sessions, by id."""
 
-    sessions: tuple[SessionSummary, ...]
-    next_after: str | None = None
+    items: tuple[SessionSummary, ...] = msgspec.field(name="sessions")
+    after: str | None = msgspec.field(name="next_after", default=None)
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,10 +118,9 @@ class PackOptions(TypedDict, total=False):
     bytes_per_token: float
 
 
-def summaries(namespace: str, *, limit: int, after: str | None) -> Call[SessionsPage]:
+def summaries(namespace: str, after: str | None) -> Call[SessionsPage]:
     """Ask for one page of the sessions of a namespace, by id."""
-    parameters = {"limit": str(limit), **({"after": after} if after is not None else {})}
-    return ask(f"{PREFIX}/sessions", SessionsPage, namespace, parameters=parameters)
+    return ask(f"{PREFIX}/sessions", SessionsPage, namespace, parameters=paging(after, name="after"))
 
 
 def append(
@@ -140,12 +139,12 @@ def append(
     if ttl_seconds is not None:
         body["ttl_seconds"] = ttl_seconds
     path, headers = f"{_one(session_id)}/messages", {"idempotency-key": key}
-    return change("POST", path, AddedMessages, namespace, content=body, headers=headers, repeat="always")
+    return change("POST", path, AddedMessages, namespace, content=body, headers=headers)
 
 
-def page(namespace: str, session_id: str, *, newest_first: bool, limit: int, cursor: str | None) -> Call[MessagesPage]:
+def page(namespace: str, session_id: str, cursor: str | None, *, newest_first: bool) -> Call[MessagesPage]:
     """Ask for one page of messages."""
-    parameters = {"order": "newest" if newest_first else "oldest", **paging(limit, cursor)}
+    parameters = {"order": "newest" if newest_first else "oldest", **paging(cursor)}
     return ask(f"{_one(session_id)}/messages", MessagesPage, namespace, parameters=parameters)
 
 
@@ -159,21 +158,13 @@ def put_state(
 ) -> Call[State]:
     """Replace the working state whole."""
     body = {"data": data, **({"ttl_seconds": ttl_seconds} if ttl_seconds is not None else {})}
-    headers = if_match(if_version)
-    return change(
-        "PUT",
-        f"{_one(session_id)}/state",
-        State,
-        namespace,
-        content=body,
-        headers=headers,
-        repeat="always" if headers else "unsent",
-    )
+    path, headers = f"{_one(session_id)}/state", if_match(if_version)
+    return change("PUT", path, State, namespace, content=body, headers=headers)
 
 
 def delete(namespace: str, session_id: str) -> Call[None]:
     """Erase messages and state."""
-    return change("DELETE", _one(session_id), type(None), namespace, repeat="unsent")
+    return change("DELETE", _one(session_id), type(None), namespace)
 
 
 def pack(
@@ -193,7 +184,7 @@ def pack(
         **({"session_id": session_id} if session_id is not None else {}),
         **options,
     }
-    return change("POST", f"{PREFIX}/context", Pack, namespace, content=body, repeat="always")
+    return question(f"{PREFIX}/context", Pack, namespace, body)
 
 
 def _one(session_id: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol, TypeVar, Unpack
 from uuid import uuid4
 
@@ -21,11 +22,10 @@ from ragrid.client.memory.models import (
     SearchOptions,
 )
 from ragrid.client.memory.sessions import Message, NewMessage, Pack, PackOptions, SessionSummary, State
+from ragrid.client.pages import follow
 from ragrid.client.refusals import NotModifiedError
 
 T = TypeVar("T")
-
-PAGE = 200
 
 
 class Wire(Protocol):
@@ -66,14 +66,7 @@ class Memories:
 
     def sessions(self) -> Iterator[SessionSummary]:
         """Yield what there is of every session of the namespace, by id."""
-        after: str | None = None
-        while True:
-            call = sessions.summaries(self.namespace, limit=PAGE, after=after)
-            page = self._wire.send(call)
-            yield from page.sessions
-            after = calls.advanced(call.name, page.next_after, after)
-            if after is None:
-                return
+        return follow(self._wire.send, partial(sessions.summaries, self.namespace))
 
     def create(
         self,
@@ -132,14 +125,7 @@ class Memories:
 
         One that exists all the while comes exactly once, whatever is written meanwhile.
         """
-        cursor: str | None = None
-        while True:
-            call = calls.page(self.namespace, criteria, limit=PAGE, cursor=cursor)
-            page = self._wire.send(call)
-            yield from page.memories
-            cursor = calls.advanced(call.name, page.next_cursor, cursor)
-            if cursor is None:
-                return
+        return follow(self._wire.send, partial(calls.page, self.namespace, criteria))
 
     def search(self, query: str, *, k: int = 10, **options: Unpack[SearchOptions]) -> Hits:
         """Return the `k` memories that fit `query` best; criteria are applied before ranking and never relaxed."""
@@ -147,14 +133,7 @@ class Memories:
 
     def history(self, memory_id: str) -> Iterator[MemoryEvent]:
         """Yield every version of a memory, newest first."""
-        cursor: str | None = None
-        while True:
-            call = calls.history(self.namespace, memory_id, limit=PAGE, cursor=cursor)
-            page = self._wire.send(call)
-            yield from page.events
-            cursor = calls.advanced(call.name, page.next_cursor, cursor)
-            if cursor is None:
-                return
+        return follow(self._wire.send, partial(calls.history, self.namespace, memory_id))
 
     def batch(self, operations: Sequence[Mapping[str, Any]], *, atomic: bool = False) -> tuple[BatchResult, ...]:
         """Carry out up to 1,000 changes in one commit; `atomic`: all of them, or none and a refusal.
@@ -264,14 +243,8 @@ class Session:
 
     def messages(self, *, newest_first: bool = False) -> Iterator[Message]:
         """Yield the messages, fetched page by page."""
-        cursor: str | None = None
-        while True:
-            call = sessions.page(self.namespace, self.session_id, newest_first=newest_first, limit=PAGE, cursor=cursor)
-            page = self._wire.send(call)
-            yield from page.messages
-            cursor = calls.advanced(call.name, page.next_cursor, cursor)
-            if cursor is None:
-                return
+        ask = partial(sessions.page, self.namespace, self.session_id, newest_first=newest_first)
+        return follow(self._wire.send, ask)
 
     def state(self) -> State:
         """Return the working state."""
@@ -297,14 +270,7 @@ class Namespaces:
 
     def list(self) -> Iterator[Namespace]:
         """Yield every namespace, newest first."""
-        cursor: str | None = None
-        while True:
-            call = keeping.page(PAGE, cursor)
-            page = self._wire.send(call)
-            yield from page.namespaces
-            cursor = calls.advanced(call.name, page.next_cursor, cursor)
-            if cursor is None:
-                return
+        return follow(self._wire.send, keeping.page)
 
     def get(self, name: str) -> Namespace:
         """Return one namespace."""
