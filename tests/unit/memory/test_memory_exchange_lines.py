@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from ragrid.services.memory.changes import MemoryCopy, Scope
 from ragrid.services.memory.errors import InvalidBodyError
-from ragrid.services.memory.exchange.lines import EndLine, HeaderLine, end_line, header_line, memory_line, parse_line
+from ragrid.services.memory.exchange.lines import (
+    EndLine,
+    HeaderLine,
+    Step,
+    end_line,
+    header_line,
+    memory_line,
+    parse_line,
+)
 from ragrid.services.memory.exchange.ndjson import LineSplitter
 
 MEMORY: dict[str, Any] = {
@@ -96,17 +104,13 @@ def test_a_line_is_what_it_was_made_of() -> None:
     assert (copy.scope, copy.id, copy.version, copy.created_by) == (Scope("acme", "default"), "k", 1, "alice")
     doc = {**MEMORY, "id": "k", "namespace": "default", "version": 1, "seq": 9, "updated_at": "x", "updated_by": "y"}
     at_us = 1_800_000_000_000_000
-    rendered = memory_line(
-        copy.scope, "k", op="create", version=1, at_us=at_us, actor="alice", doc=msgspec.json.encode(doc)
-    )
+    rendered = memory_line(copy.scope, "k", Step("create", 1, at_us, "alice", msgspec.json.encode(doc)))
     assert msgspec.json.decode(rendered) == LINE
 
 
 def test_a_document_of_the_first_release_gets_the_members_that_came_later() -> None:
     old = {name: value for name, value in MEMORY.items() if not name.startswith("supersede")}
-    line = memory_line(
-        Scope("acme", "default"), "k", op="create", version=1, at_us=0, actor="a", doc=msgspec.json.encode(old)
-    )
+    line = memory_line(Scope("acme", "default"), "k", Step("create", 1, 0, "a", msgspec.json.encode(old)))
     assert list(msgspec.json.decode(line)["memory"]) == list(MEMORY)
 
 

@@ -7,7 +7,7 @@ of the format had neither settings of namespaces nor vectors; it is read as befo
 import base64
 import binascii
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -18,12 +18,14 @@ from ragrid.services.memory.embedding.matrix import STORED
 from ragrid.services.memory.errors import InvalidBodyError, InvalidMemoryError
 from ragrid.services.memory.messages import AppendRequest, Message, MessageInput, Role, StoredMessage, append_faults
 from ragrid.services.memory.model import (
+    BEYOND_CALENDAR,
     WRITABLE,
     Memory,
     MemoryId,
     Moment,
     Name,
     Scalar,
+    is_in_calendar,
     microseconds,
     moment,
 )
@@ -37,11 +39,13 @@ from ragrid.web.whole_numbers import decode_whole
 Whole = Annotated[int, Meta(ge=1, le=2**53)]
 #: No store of ours takes a null character in a name.
 Actor = Annotated[str, Meta(pattern=r"^[^\x00]{1,256}$")]
-NamespaceName = Annotated[str, Meta(pattern="^[A-Za-z0-9._~-]{1,64}$")]
+NamespaceName = Annotated[str, Meta(pattern=r"^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,64}$")]
 ContentOp = Literal["create", "update", "restore", "supersede", "delete"]
 
 #: What a line holds of a document, in its order: what callers say, and three things that the service adds for good.
 _SERVICE = ("superseded_by", "created_at", "created_by")
+#: The times that a line may hold beside a memory.
+_TIMES = ("at", "created_at", "updated_at", "expires_at")
 #: What is read apart from what callers say.
 _APART = (*_SERVICE, "embedding")
 CARRIED = tuple(name for name in Memory.__struct_fields__ if name in WRITABLE or name in _SERVICE)
@@ -174,29 +178,30 @@ def namespace_lines(one: Namespace) -> tuple[bytes, ...]:
     return (_encode(line) + b"\n",)
 
 
-def memory_line(
-    scope: Scope,
-    memory_id: str,
-    *,
-    op: str,
-    version: int,
-    at_us: int,
-    actor: str,
-    doc: bytes,
-    vector: tuple[str, bytes] | None = None,
-) -> bytes:
-    """Return the line for one version; `doc` is empty for a delete. Members of `data` are copied, not read.
+class Step(NamedTuple):
+    """One version of a memory as a store holds it; a delete has no document."""
+
+    op: str
+    version: int
+    at_us: int
+    actor: str
+    doc: bytes | None
+
+
+def memory_line(scope: Scope, memory_id: str, step: Step, vector: tuple[str, bytes] | None = None) -> bytes:
+    """Return the line for one version. Members of `data` are copied, not read.
 
     `vector` is what a caller brought for it: the model, and the bytes as they are stored.
     """
     memory: dict[str, Any] | None = None
-    if doc:
-        stored = {**_DEFAULTS, **_decode_raw(doc)}
+    if step.doc:
+        stored = {**_DEFAULTS, **_decode_raw(step.doc)}
         memory = {name: stored[name] for name in CARRIED}
         if vector is not None:
             memory["embedding"] = CarriedVector(model=vector[0], float16=base64.b64encode(vector[1]).decode())
-    beside = {"op": op, "namespace": scope.namespace, "id": memory_id, "version": version}
-    return _encode({"kind": "memory", **beside, "at": moment(at_us), "actor": actor, "memory": memory}) + b"\n"
+    beside = {"op": step.op, "namespace": scope.namespace, "id": memory_id, "version": step.version}
+    line = {"kind": "memory", **beside, "at": moment(step.at_us), "actor": step.actor, "memory": memory}
+    return _encode(line) + b"\n"
 
 
 def session_line(kind: Literal["message", "state"], doc: bytes) -> bytes:
@@ -218,6 +223,9 @@ def parse_line(text: bytes, *, tenant: str, namespace: str | None) -> Copy | Hea
         raise InvalidBodyError([("", f"not JSON: {error}")]) from error
     if isinstance(line, HeaderLine | EndLine):
         return line
+    beyond = [name for name in _TIMES if not is_in_calendar(getattr(line, name, None))]
+    if beyond:
+        raise InvalidBodyError([(f"/{name}", BEYOND_CALENDAR) for name in beyond])
     scope = Scope(tenant, namespace or line.namespace)
     if isinstance(line, NamespaceLine):
         named = NamespaceSettings.__struct_fields__
@@ -277,6 +285,8 @@ def _service_members(memory: dict[str, Any]) -> tuple[Any, list[tuple[str, str]]
     for name, kind in zip(_SERVICE, wanted, strict=True):
         try:
             found.append(msgspec.convert(memory.get(name), kind))
+            if name == "created_at" and not is_in_calendar(found[-1]):
+                faults.append((f"/memory/{name}", BEYOND_CALENDAR))
         except msgspec.ValidationError as error:
             faults.append((f"/memory/{name}", locate(str(error))[0]))
     return found, faults

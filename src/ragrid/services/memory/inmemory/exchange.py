@@ -12,10 +12,12 @@ from ragrid.services.memory.exchange.deciding import (
     is_new_settings,
     is_new_state,
 )
+from ragrid.services.memory.exchange.importing import Ledger
 from ragrid.services.memory.exchange.lines import (
     Copy,
     MessageCopy,
     SettingsCopy,
+    Step,
     memory_line,
     namespace_lines,
     session_line,
@@ -52,18 +54,15 @@ class InMemoryExchange(InMemorySessions):
             if is_atomic
             else None
         )
-        verdicts: list[Verdict] = []
-        previous: Copy | None = None
+        ledger = Ledger()
         for one in copies:
             try:
-                verdicts.append(Verdict(is_new=self._take(one, previous, now_us)))
-                previous = one
+                ledger.took(one, is_new=self._take(one, ledger.previous, now_us))
             except InvalidBodyError as error:
-                verdicts.append(Verdict(faults=error.faults))
-                previous = None
-        if before is not None and any(one.faults for one in verdicts):
+                ledger.refused(error)
+        if before is not None and ledger.has_faults:
             self.rows, self.events, self.spaces, self._sessions, self.seq, self.embeddings = before
-        return tuple(verdicts)
+        return ledger.verdicts
 
     def _take(self, one: Copy, previous: Copy | None, now_us: int) -> bool:
         if isinstance(one, MemoryCopy):
@@ -103,7 +102,7 @@ class InMemoryExchange(InMemorySessions):
             if owner != scope or row.stored.is_erased or is_expired(row.stored, now_us):
                 continue
             events = self.events[owner, memory_id]
-            brought = self.embeddings.brought(row.stored.position)
+            brought = self.embeddings.carried(self.spaces[scope].room, row.stored.position)
             erased = max((one.seq for one in events if one.op in {"expire", "purge"}), default=0)
             found += [
                 (
@@ -111,12 +110,8 @@ class InMemoryExchange(InMemorySessions):
                     memory_line(
                         scope,
                         memory_id,
-                        op=one.op,
-                        version=one.version,
-                        at_us=one.at_us,
-                        actor=one.actor,
-                        doc=one.doc or b"",
-                        vector=brought if one.version == row.stored.version else None,
+                        Step(one.op, one.version, one.at_us, one.actor, one.doc),
+                        brought if one.version == row.stored.version else None,
                     ),
                 )
                 for one in events

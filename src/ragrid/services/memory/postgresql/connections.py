@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ragrid.services.memory.exchange.exporting import EXPORTS
 from ragrid.services.memory.feed.watch import Watches
 from ragrid.services.memory.postgresql.nearest import FROM_ROWS, NearestIndex
 from ragrid.services.memory.postgresql.pool import PATIENCE_S, Pool
@@ -12,8 +13,6 @@ from ragrid.services.memory.postgresql.writer import LANES, Writer
 
 #: Connections that read, in each process.
 READERS = 6
-#: Exports at once: each has a connection of its own.
-EXPORTS = 4
 
 
 class Connections:
@@ -23,7 +22,7 @@ class Connections:
         self.pool = Pool(dsn, READERS, patience_s=PATIENCE_S)
         self.reads = GroupedReads(self.pool)
         self.writing = Pool(dsn, LANES)
-        self.exporting = Pool(dsn, EXPORTS)  # as long as their readers take
+        self.exporting = Pool(dsn, EXPORTS)  # a connection for each, as long as its reader takes
         watches = Watches()
         self.wakeups = Wakeups(dsn, self.pool, watches)
         self.writer = Writer(self.writing, watches, self.wakeups.changed)

@@ -5,16 +5,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 import asyncpg
 
 from ragrid.services.memory.changes import MemoryCopy, Scope
-from ragrid.services.memory.errors import StoreBusyError
 from ragrid.services.memory.exchange.deciding import Verdict
-from ragrid.services.memory.exchange.lines import Copy, memory_line, namespace_lines, session_line
+from ragrid.services.memory.exchange.exporting import Chunk, check_room
+from ragrid.services.memory.exchange.lines import Copy, Step, memory_line, namespace_lines, session_line
 from ragrid.services.memory.postgresql import exchange_writing as writing
-from ragrid.services.memory.postgresql.connections import EXPORTS, Connections
+from ragrid.services.memory.postgresql.connections import Connections
 from ragrid.services.memory.postgresql.lanes import Job
 from ragrid.services.memory.postgresql.namespaces import NAMESPACE_COLUMNS, namespace_of
 from ragrid.services.memory.postgresql.session_writing import STATE_COLUMNS
 from ragrid.services.memory.postgresql.workspace import Need
-from ragrid.services.memory.protocol.exchange import CHUNK_BYTES, Exported
+from ragrid.services.memory.protocol.exchange import Exported
 from ragrid.services.memory.working_state import StoredState, rendered_state
 
 #: How long an export waits for its reader before it is given up: its snapshot keeps old rows from being cleared away.
@@ -30,7 +30,7 @@ SELECT {NAMESPACE_COLUMNS} FROM namespace WHERE tenant = $1 AND ($2::text IS NUL
 _GIVEN = "SELECT number, name FROM embedding_model WHERE state = 'given'"
 # Before the last end that erased contents, nothing is left: those versions have no contents, and deletes are left out.
 _VERSIONS = """
-SELECT e.op, e.id, e.version, e.at_us, e.actor, e.doc, v.vector
+SELECT e.id, v.vector, e.op, e.version, e.at_us, e.actor, e.doc
 FROM memory_event AS e JOIN memory AS m ON m.tenant = $1 AND m.namespace = $2 AND m.id = e.id
   LEFT JOIN memory_vector AS v
     ON v.tenant = $1 AND v.position = m.position AND v.model = $4 AND e.version = m.version AND e.doc IS NOT NULL
@@ -57,23 +57,18 @@ class PostgresExchange(Connections):
 
     async def export(self, tenant: str, namespace: str | None, *, now_us: int) -> AsyncGenerator[Exported, None]:
         """See Exchange."""
-        if self.exporting.in_use >= EXPORTS:
-            raise StoreBusyError(f"{EXPORTS} exports are under way, and no more are made at once; try again later")
+        check_room(self.exporting.in_use)
         async with (
             self.exporting.reader(tenant) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             await connection.execute(_PATIENCE)
-            found: list[bytes] = []
-            size_bytes = 0
+            chunk = Chunk()
             async for line in _lines(connection, tenant, namespace, now_us):
-                found.append(line)
-                size_bytes += len(line)
-                if size_bytes >= CHUNK_BYTES:
-                    yield Exported(len(found), b"".join(found))
-                    found, size_bytes = [], 0
-            if found:
-                yield Exported(len(found), b"".join(found))
+                if chunk.add(line) and (full := chunk.taken()):
+                    yield full
+            if rest := chunk.taken():
+                yield rest
 
     async def take(self, copies: Sequence[Copy], *, now_us: int, is_atomic: bool) -> tuple[Verdict, ...]:
         """See Exchange."""
@@ -105,17 +100,9 @@ async def _lines(
             yield line
         model = None if given is None else given["number"]
         rows = connection.cursor(_VERSIONS, tenant, name, now_us, model, prefetch=_AT_ONCE)
-        async for op, memory_id, version, at_us, actor, doc, vector in rows:
-            yield memory_line(
-                scope,
-                memory_id,
-                op=op,
-                version=version,
-                at_us=at_us,
-                actor=actor,
-                doc=doc or b"",
-                vector=None if given is None or vector is None else (given["name"], vector),
-            )
+        async for memory_id, vector, *step in rows:
+            brought = None if given is None or vector is None else (given["name"], vector)
+            yield memory_line(scope, memory_id, Step(*step), brought)
         async for (session_id,) in connection.cursor(_SESSIONS, tenant, name, prefetch=_AT_ONCE):
             key = (tenant, name, session_id, now_us)
             async for (doc,) in connection.cursor(_MESSAGES, *key, prefetch=_AT_ONCE):

@@ -11,6 +11,7 @@ from ragrid.services.memory.exchange.deciding import (
     is_new_settings,
     is_new_state,
 )
+from ragrid.services.memory.exchange.importing import Ledger
 from ragrid.services.memory.exchange.lines import Copy, MessageCopy, SettingsCopy, StateCopy
 from ragrid.services.memory.namespaces import PutNamespace
 from ragrid.services.memory.postgresql.namespaces import current_namespace, put_namespace
@@ -27,18 +28,15 @@ async def take(
     """Take over copies; each is decided before anything of it is written. With faults, an atomic one leaves nothing."""
     if is_atomic:
         await transaction.set_savepoint()
-    verdicts: list[Verdict] = []
-    previous: Copy | None = None
+    ledger = Ledger()
     for copy in copies:
         try:
-            verdicts.append(Verdict(is_new=await _take(transaction, copy, previous, now_us)))
-            previous = copy
+            ledger.took(copy, is_new=await _take(transaction, copy, ledger.previous, now_us))
         except InvalidBodyError as error:
-            verdicts.append(Verdict(faults=error.faults))
-            previous = None
-    if is_atomic and any(one.faults for one in verdicts):
+            ledger.refused(error)
+    if is_atomic and ledger.has_faults:
         await transaction.return_to_savepoint()
-    return tuple(verdicts)
+    return ledger.verdicts
 
 
 async def _take(transaction: Transaction, copy: Copy, previous: Copy | None, now_us: int) -> bool:

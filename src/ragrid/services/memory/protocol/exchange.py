@@ -8,9 +8,6 @@ import msgspec
 from ragrid.services.memory.exchange.deciding import Verdict
 from ragrid.services.memory.exchange.lines import Copy
 
-#: How much of an export is held at once, bytes; one line more may be.
-CHUNK_BYTES = 256 * 1024
-
 
 class Exported(msgspec.Struct, frozen=True):
     """Some whole lines of an export."""

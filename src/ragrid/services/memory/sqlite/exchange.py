@@ -8,25 +8,22 @@ from typing import Any
 import apsw
 
 from ragrid.services.memory.changes import Scope
-from ragrid.services.memory.errors import StoreBusyError
+from ragrid.services.memory.embedding.sources import carried_model, models_of
 from ragrid.services.memory.exchange.deciding import Verdict
-from ragrid.services.memory.exchange.lines import Copy, memory_line, namespace_lines, session_line
-from ragrid.services.memory.protocol.exchange import CHUNK_BYTES, Exported
+from ragrid.services.memory.exchange.exporting import Chunk, check_room
+from ragrid.services.memory.exchange.lines import Copy, Step, memory_line, namespace_lines, session_line
+from ragrid.services.memory.protocol.exchange import Exported
 from ragrid.services.memory.sqlite.connections import Connections, broken
 from ragrid.services.memory.sqlite.files import open_reader
-from ragrid.services.memory.sqlite.queries import namespace_of
+from ragrid.services.memory.sqlite.queries import NAMESPACE_COLUMNS, namespace_of
+from ragrid.services.memory.sqlite.vectors import MODELS
 from ragrid.services.memory.sqlite.writing import exchange as writing
 from ragrid.services.memory.working_state import StoredState, rendered_state
 
-#: Exports at once: each keeps the log from being cut back while it reads.
-EXPORTS = 4
-
-_NAMESPACES = """
-SELECT name, id, settings, rows, size_bytes, version, created_us, updated_us, updated_by FROM namespace
+_NAMESPACES = f"""
+SELECT {NAMESPACE_COLUMNS} FROM namespace
 WHERE tenant = ? AND is_gone = 0 AND (? IS NULL OR name = ?) ORDER BY name
-"""
-#: The model whose vectors callers bring; those of an embedder are made anew.
-_GIVEN = "SELECT number, name FROM embedding_model WHERE state = 'given'"
+"""  # noqa: S608 - our own words
 _VECTOR = "SELECT vector FROM memory_vector WHERE position = ? AND model = ?"
 _MEMORIES = """
 SELECT id, position, version FROM memory
@@ -59,8 +56,7 @@ class SqliteExchange(Connections):
 
     async def export(self, tenant: str, namespace: str | None, *, now_us: int) -> AsyncGenerator[Exported, None]:
         """See Exchange."""
-        if self._exports >= EXPORTS:
-            raise StoreBusyError(f"{EXPORTS} exports are under way, and no more are made at once; try again later")
+        check_room(self._exports)
         self._exports += 1
         thread = ThreadPoolExecutor(1, thread_name_prefix="memory-export")
         run = asyncio.get_running_loop().run_in_executor
@@ -87,44 +83,35 @@ class SqliteExchange(Connections):
 
 
 def _chunk(lines: Iterator[bytes]) -> Exported | None:
-    """Return the next lines, about CHUNK_BYTES of them; None after the last."""
-    found: list[bytes] = []
-    size_bytes = 0
+    """Return the next lines, None after the last."""
+    chunk = Chunk()
     for line in lines:
-        found.append(line)
-        size_bytes += len(line)
-        if size_bytes >= CHUNK_BYTES:
+        if chunk.add(line):
             break
-    return Exported(len(found), b"".join(found)) if found else None
+    return chunk.taken()
 
 
-def _brought(reader: apsw.Connection, given: Sequence[Any] | None, position: int) -> tuple[str, bytes] | None:
-    if given is None:
+def _brought(reader: apsw.Connection, carried: tuple[int, str] | None, position: int) -> tuple[str, bytes] | None:
+    if carried is None:
         return None
-    number, name = given
+    number, name = carried
     rows: list[Any] = reader.execute(_VECTOR, (position, number)).fetchall()
     return (name, rows[0][0]) if rows else None
 
 
 def _lines(reader: apsw.Connection, tenant: str, namespace: str | None, now_us: int) -> Iterator[bytes]:
     reader.execute("BEGIN")
-    given = next(iter(reader.execute(_GIVEN).fetchall()), None)
+    models = models_of(reader.execute(MODELS).fetchall())
     for row in reader.execute(_NAMESPACES, (tenant, namespace, namespace)):
         space = namespace_of(row)
         number, scope = space.position, Scope(tenant, space.name)
+        carried = carried_model(space.room, models)
         yield from namespace_lines(space)
         for memory_id, position, current in reader.execute(_MEMORIES, (number, now_us)):
-            for op, version, at_us, actor, doc in reader.execute(_VERSIONS, (number, memory_id)):
-                yield memory_line(
-                    scope,
-                    memory_id,
-                    op=op,
-                    version=version,
-                    at_us=at_us,
-                    actor=actor,
-                    doc=doc or b"",
-                    vector=_brought(reader, given, position) if version == current else None,
-                )
+            for stored in reader.execute(_VERSIONS, (number, memory_id)):
+                step = Step(*stored)
+                vector = _brought(reader, carried, position) if step.version == current else None
+                yield memory_line(scope, memory_id, step, vector)
         for session, session_id in reader.execute(_SESSIONS, (number,)):
             for (doc,) in reader.execute(_MESSAGES, (number, session, now_us)):
                 yield session_line("message", doc)

@@ -11,6 +11,7 @@ from ragrid.services.memory.exchange.deciding import (
     is_new_settings,
     is_new_state,
 )
+from ragrid.services.memory.exchange.importing import Ledger
 from ragrid.services.memory.exchange.lines import Copy, MessageCopy, SettingsCopy, StateCopy
 from ragrid.services.memory.namespaces import PutNamespace
 from ragrid.services.memory.sqlite.transaction import Transaction, Undo
@@ -25,18 +26,15 @@ _END = "UPDATE session SET is_live = 1, last_index = ? WHERE number = ? AND name
 
 def take(transaction: Transaction, copies: Sequence[Copy], *, now_us: int, is_atomic: bool) -> tuple[Verdict, ...]:
     """Take over copies; each is decided before anything of it is written. Raises Undo with the verdicts."""
-    verdicts: list[Verdict] = []
-    previous: Copy | None = None
+    ledger = Ledger()
     for copy in copies:
         try:
-            verdicts.append(Verdict(is_new=_take(transaction, copy, previous, now_us)))
-            previous = copy
+            ledger.took(copy, is_new=_take(transaction, copy, ledger.previous, now_us))
         except InvalidBodyError as error:
-            verdicts.append(Verdict(faults=error.faults))
-            previous = None
-    if is_atomic and any(one.faults for one in verdicts):
-        raise Undo(tuple(verdicts))
-    return tuple(verdicts)
+            ledger.refused(error)
+    if is_atomic and ledger.has_faults:
+        raise Undo(ledger.verdicts)
+    return ledger.verdicts
 
 
 def _take(transaction: Transaction, copy: Copy, previous: Copy | None, now_us: int) -> bool:
