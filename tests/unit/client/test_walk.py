@@ -7,7 +7,6 @@ import pytest
 
 from ragrid.client import walk as module
 from ragrid.client.walk import Found, Skipped, walk
-from ragrid.system.process import run
 
 
 def fill(root: Path, files: dict[str, bytes]) -> None:
@@ -104,18 +103,6 @@ def test_a_second_file_of_the_same_name_does_not_replace_the_first(tmp_path: Pat
     assert isinstance(seen[0], Found)
     assert isinstance(seen[1], Skipped)
     assert "same name as" in seen[1].reason
-
-
-def test_folders_nested_deeper_than_python_may_recurse(tmp_path: Path) -> None:
-    deep = tmp_path / "deep"
-    below = "x/" * 1200
-    deep.mkdir()
-    run(("mkdir", "-p", below), timeout_s=10, directory=deep)  # pathlib itself recurses
-    try:
-        Path(deep, below, "end.md").write_bytes(b"x")
-        assert names(deep) == [below + "end.md"]
-    finally:
-        run(("rm", "-r", str(deep)), timeout_s=10)
 
 
 def test_a_file_name_that_is_no_text_does_not_end_the_walk(tmp_path: Path) -> None:

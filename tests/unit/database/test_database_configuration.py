@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import hmac
-import stat
 from pathlib import Path
 
 import pytest
@@ -60,20 +59,3 @@ def test_root_without_anybody_to_run_it_as_is_told(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(cluster, "UNPRIVILEGED", ("no-such-user-1", "no-such-user-2"))
     with pytest.raises(StateError, match="no-such-user-1 or no-such-user-2"):
         cluster.server_owner()
-
-
-def test_files_that_are_not_ours_are_not_made_anew(tmp_path: Path) -> None:
-    files = tmp_path / "cluster"
-    files.mkdir()
-    (files / "PG_VERSION").write_text("9\n")
-    program = tmp_path / "postgres"
-    program.write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 15.18'\n")
-    program.chmod(stat.S_IRWXU)
-    settings = DatabaseSettings(
-        listen=SETTINGS.listen, host=SETTINGS.host, port=SETTINGS.port, programs_directory=tmp_path,
-        data_directory=tmp_path, run_directory=tmp_path / "run", certificate_file=SETTINGS.certificate_file,
-        key_file=SETTINGS.key_file, accounts=(),
-    )  # fmt: skip
-    with pytest.raises(StateError, match="made by PostgreSQL 9"):
-        cluster.Cluster(settings).make()
-    assert [path.name for path in files.iterdir()] == ["PG_VERSION"]
