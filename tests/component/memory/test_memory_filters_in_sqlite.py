@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ragrid.services.memory.filters.evaluate import meets
 from ragrid.services.memory.filters.parse import FilterNode, parse_condition
-from ragrid.services.memory.sqlite.where import where
+from ragrid.services.memory.sqlite.where import plain_document, where
 
 #: The long run: RAGRID_FILTER_EXAMPLES=5000.
 EXAMPLES = int(os.environ.get("RAGRID_FILTER_EXAMPLES", "100"))
@@ -105,7 +105,9 @@ NODES = st.recursive(
 
 @pytest.fixture(scope="module")
 def database() -> apsw.Connection:
-    return apsw.Connection(":memory:")
+    one = apsw.Connection(":memory:")
+    one.create_scalar_function("plain_document", plain_document, 1)
+    return one
 
 
 @settings(max_examples=EXAMPLES, deadline=None)

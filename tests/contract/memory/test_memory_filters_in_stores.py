@@ -140,3 +140,12 @@ async def test_a_walk_with_comparisons_sees_each_once(store: MemoryStore) -> Non
         if before is None:
             break
     assert seen == ["k6", "k4", "k2", "k0"]
+
+
+async def test_a_name_with_a_nul_in_it_is_another_name(store: MemoryStore) -> None:
+    for memory_id, name in (("plain", "plan"), ("odd", "plan\0"), ("odder", "plan\0x")):
+        given = MemoryInput(content="tea", metadata={name: "pro"}, data={name: {"deep": "\\u0000"}})
+        await store.change(Replace(ACME, memory_id, "alice", NOW, given))
+    for node in (leaf("metadata.plan", "eq", "pro"), leaf("data.plan.deep", "eq", "\\u0000")):
+        assert await listed(store, wanted(node)) == {"plain"}
+        assert await searched(store, wanted(node)) == {"plain"}

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from hashlib import blake2b
 
 _DIGEST_BYTES = 8
+#: Positions are signed numbers of 64 bits in every store.
+_POSITIONS = 2**63
 
 
 class CursorError(ValueError):
@@ -26,7 +28,10 @@ def decode_cursor(text: str, walk: Sequence[object]) -> int:
         raise CursorError("not a cursor") from error
     if len(raw) != 8 + _DIGEST_BYTES or raw[8:] != _digest(raw[:8], walk):
         raise CursorError("a cursor of another list")
-    return int.from_bytes(raw[:8], "big")
+    position = int.from_bytes(raw[:8], "big")
+    if position >= _POSITIONS:
+        raise CursorError("not a cursor")
+    return position
 
 
 def _digest(packed: bytes, walk: Sequence[object]) -> bytes:

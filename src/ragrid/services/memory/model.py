@@ -26,6 +26,10 @@ TTL_S = 315_360_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST_US = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LAST_US = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+#: What is wrong with a time that is in the calendar of its own zone alone.
+BEYOND_CALENDAR = "wanted a time within the years 1 to 9999 of UTC"
 _encode_sorted = msgspec.json.Encoder(order="deterministic").encode
 
 Type = Literal["semantic", "episodic", "procedural", "working", "custom"]
@@ -120,6 +124,11 @@ def moment(at_us: int) -> datetime:
 def microseconds(at: datetime) -> int:
     """Return a time as microseconds since the Unix epoch, exactly."""
     return (at - _EPOCH) // _MICROSECOND
+
+
+def is_in_calendar(at: datetime | None) -> bool:
+    """Tell whether a time, if there is one, is within the years 1 to 9999 of UTC, too: only then can it be shown so."""
+    return at is None or _FIRST_US <= microseconds(at) <= _LAST_US
 
 
 def fingerprint_of(one: MemoryInput | Memory) -> bytes:

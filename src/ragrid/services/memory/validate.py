@@ -44,6 +44,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
         value = msgspec.json.decode(body)
     except RecursionError as error:
         raise InvalidMemoryError([("", "nested too deeply")]) from error
+    except msgspec.ValidationError as error:  # a number that no computer's number is as large as
+        raise InvalidMemoryError([("", locate(str(error))[0])]) from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise NotJsonError(f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):

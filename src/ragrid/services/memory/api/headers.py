@@ -7,7 +7,7 @@ from starlette.requests import Request
 from ragrid.services.memory.changes import ANY, Condition
 from ragrid.web.problem import Problem
 
-_NAMESPACE = re.compile(r"[A-Za-z0-9._~-]{1,64}")
+_NAMESPACE = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~-]{1,64}")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _ETAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
@@ -68,6 +68,10 @@ def etag(version: int) -> str:
 
 def require_media_type(request: Request, wanted: str) -> None:
     """Raise a 415 Problem unless the body is declared as `wanted`."""
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.strip().lower() != "identity":
+        detail = f"content encoding {encoding[:100]!r}, wanted none: send the body as it is"
+        raise Problem(415, "unsupported-media-type", detail, headers={"Accept-Encoding": "identity"})
     declared = request.headers.get("content-type", "")
     if declared.partition(";")[0].strip().lower() != wanted:
         header = "Accept-Patch" if request.method == "PATCH" else "Accept-Post"

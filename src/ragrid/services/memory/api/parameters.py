@@ -27,7 +27,7 @@ _PAGING = ("limit", "cursor")
 
 
 MemoryId = Annotated[str, Meta(pattern=r"^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}$")]
-NamespaceName = Annotated[str, Meta(pattern="^[A-Za-z0-9._~-]{1,64}$")]
+NamespaceName = Annotated[str, Meta(pattern=r"^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,64}$")]
 
 NAMESPACE = Parameter(
     name=NAMESPACE_HEADER,

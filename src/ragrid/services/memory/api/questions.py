@@ -64,7 +64,7 @@ def on_duplicate_of(request: Request) -> OnDuplicate | None:
 
 def _converted(given: Mapping[str, str], name: str, kind: Any) -> Any:
     try:
-        return msgspec.convert(given[name], kind, strict=False)
+        return msgspec.convert(given[name], kind, strict=kind is Moment)  # laxly, a number were a time, too
     except msgspec.ValidationError as error:
         what, _ = locate(str(error), kind)
         raise Problem(400, "invalid-parameter", f"parameter {name!r}: {what}") from error

@@ -1,5 +1,6 @@
 """Whether a memory's document meets a condition: the plainest reading of the filter language. Pure."""
 
+import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from operator import ge, gt, le, lt
@@ -75,5 +76,9 @@ def _kind(value: Any) -> str:
 
 
 def _narrow(value: Any) -> Any:
-    is_wide = isinstance(value, int) and not -_INTEGER <= value < _INTEGER
-    return float(value) if is_wide else value
+    if not isinstance(value, int) or -_INTEGER <= value < _INTEGER:
+        return value
+    try:
+        return float(value)
+    except OverflowError:  # hundreds of digits
+        return math.inf if value > 0 else -math.inf

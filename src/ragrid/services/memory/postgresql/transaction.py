@@ -6,14 +6,16 @@ from typing import Any, NamedTuple
 import asyncpg
 import msgspec
 
-from ragrid.services.memory.changes import Change, Stored
+from ragrid.services.memory.changes import Change, Scope, Stored
 from ragrid.services.memory.deciding import decide
 from ragrid.services.memory.embedding.matrix import pack
+from ragrid.services.memory.embedding.sources import brought_number, in_use, models_of
 from ragrid.services.memory.embedding.text import digest_of, embedding_text
+from ragrid.services.memory.filters.plain import plain_of
 from ragrid.services.memory.ground import Remembered
-from ragrid.services.memory.namespaces import EMPTY, NamespaceSettings, Room
+from ragrid.services.memory.namespaces import EMPTY
 from ragrid.services.memory.postgresql import statements, vectors
-from ragrid.services.memory.postgresql.where import plain_of
+from ragrid.services.memory.postgresql.rooms import room_of
 from ragrid.services.memory.postgresql.workspace import (
     Held,
     Need,
@@ -27,9 +29,6 @@ from ragrid.services.memory.protocol.memories import Written
 from ragrid.services.memory.vectors import GivenVector
 from ragrid.services.memory.versions import expired
 
-_decode_settings = msgspec.json.Decoder(NamespaceSettings).decode
-
-
 class _Said(NamedTuple):
     """The text of a memory as vectors know it; no digest: it is gone."""
 
@@ -37,8 +36,10 @@ class _Said(NamedTuple):
     namespace: str
     at_us: int
     digest: bytes | None
-    has_text: bool
+    is_embedded: bool
     brought: GivenVector | None
+    #: The model of that vector; None: the namespace's own.
+    model: str | None
 
 
 class Transaction:
@@ -114,7 +115,10 @@ class Transaction:
             live = sum(one.rows for one in pending.growth.values())
             counts = (self.workspace.seq, live, pending.next_expiry_us)
             await self.connection.execute(statements.WRITE, tenant, *_written(pending), *counts)
-            await self._follow(_said(pending))
+            await self._follow(self._said(pending))
+            for name, one in sorted(pending.brought.items()):
+                told = (one.model.encode(), one.dimension)
+                await self.connection.execute(vectors.NAME_BROUGHT, tenant, name, *told)
         if pending.requests:
             rows = [
                 (*name, one.known.fingerprint, one.seq, one.expires_us, one.known.is_new)
@@ -144,18 +148,44 @@ class Transaction:
         """Make it durable."""
         await self.connection.execute("COMMIT")
 
+    def _said(self, pending: Pending) -> list[_Said]:
+        """Return what each memory says after the transaction, with the vector that was brought for that very text."""
+        said: dict[int, _Said] = {}
+        for line in pending.lines:
+            one = line.version
+            text = "" if one.memory is None else embedding_text(one.memory)
+            digest = None if one.memory is None else digest_of(text)
+            before = said.get(one.position)
+            brought, model = one.embedding, None
+            if brought is not None and not one.is_brought:
+                model = brought.model
+            if brought is None and before is not None and before.digest == digest:
+                brought, model = before.brought, before.model
+            is_embedded = bool(text) and self._takes_part(line.namespace)
+            said[one.position] = _Said(one.position, line.namespace, one.at_us, digest, is_embedded, brought, model)
+        return list(said.values())
+
+    def _takes_part(self, namespace: str) -> bool:
+        """Tell whether the grid's embedder may have the texts of a namespace; its settings were loaded to decide."""
+        room = self.workspace.room(Scope(self.workspace.tenant, namespace))
+        return room.settings.embedder == "grid"
+
     async def _follow(self, said: Sequence[_Said]) -> None:
         """Let outbox and vectors follow what was written."""
-        rows = [(one.position, one.namespace, one.at_us, one.digest, one.has_text) for one in said]
+        rows = [(one.position, one.namespace, one.at_us, one.digest, one.is_embedded) for one in said]
         await self.connection.execute(vectors.FOLLOW, self.workspace.tenant, *_columns(rows, 5))
-        for model in sorted({one.brought.model for one in said if one.brought is not None}):
-            await self._keep_brought(model, [one for one in said if one.brought and one.brought.model == model])
-
-    async def _keep_brought(self, model: str, said: Sequence[_Said]) -> None:
-        """Keep vectors that callers brought; the first of all names the model that searches use."""
-        tenant = self.workspace.tenant
         brought = [(one, one.brought) for one in said if one.brought is not None]
-        number = await self.connection.fetchval(vectors.BROUGHT_MODEL, model, len(brought[0][1].values))
+        for dimension in sorted({len(given.values) for one, given in brought if one.model is None}):
+            own = [(one, given) for one, given in brought if one.model is None and len(given.values) == dimension]
+            await self._keep_brought(brought_number(dimension), own)
+        for model in sorted({one.model for one, _ in brought if one.model is not None}):
+            row = await self.connection.fetchrow(vectors.MODEL, model)
+            if row is not None:  # else it was taken out of the settings this very moment
+                await self._keep_brought(row["number"], [(one, given) for one, given in brought if one.model == model])
+
+    async def _keep_brought(self, number: int, brought: Sequence[tuple[_Said, GivenVector]]) -> None:
+        """Keep vectors that callers brought."""
+        tenant = self.workspace.tenant
         last: int = await self.connection.fetchval(vectors.STAMPS, tenant, len(brought))
         rows = [
             (one.position, one.namespace, one.digest, last - place, pack(given.direction))
@@ -165,13 +195,8 @@ class Transaction:
         await self.connection.execute(vectors.LEAVE_POSITIONS, tenant, number, [row[0] for row in rows])
 
     async def _load_models(self) -> None:
-        """Read the models in use; where there is none, nobody else may name one before this transaction ends."""
-        rows = await self.connection.fetch(vectors.MODELS)
-        if not rows:
-            await self.connection.execute(vectors.LOCK_MODELS)
-            rows = await self.connection.fetch(vectors.MODELS)
-        brought = next((row["name"] for row in rows if row["state"] == "given"), None)
-        self.workspace.know_models({row["name"]: row["dimension"] for row in rows}, brought)
+        """Read the models in use. One that comes right after is filled with what this transaction writes."""
+        self.workspace.know_models(in_use(models_of(await self.connection.fetch(vectors.MODELS))))
 
     async def _fetch(self, sql: str, *parameters: object) -> Sequence[asyncpg.Record]:
         rows: Sequence[asyncpg.Record] = await self.connection.fetch(sql, self.workspace.tenant, *parameters)
@@ -197,8 +222,8 @@ class Transaction:
 
     async def _load_rooms(self, need: Need) -> None:
         await self.flush()  # what is decided counts
-        for name, settings, rows, size_bytes in await self._fetch(statements.ROOMS, list(need.rooms)):
-            self.workspace.know_room(name, Room(_decode_settings(settings or b"{}"), rows, size_bytes))
+        for name, *room in await self._fetch(statements.ROOMS, list(need.rooms)):
+            self.workspace.know_room(name, room_of(room))
         for name in need.rooms:
             self.workspace.know_room(name, EMPTY)
 
@@ -243,21 +268,6 @@ def _written(pending: Pending) -> list[list[Any]]:
         *_columns(sorted(pending.indexed.items()), 2),
         *_columns(growth, 5),
     ]
-
-
-def _said(pending: Pending) -> list[_Said]:
-    """Return what each memory says after the transaction, with the vector that was brought for that very text."""
-    said: dict[int, _Said] = {}
-    for line in pending.lines:
-        one = line.version
-        text = "" if one.memory is None else embedding_text(one.memory)
-        digest = None if one.memory is None else digest_of(text)
-        before = said.get(one.position)
-        brought = one.embedding
-        if brought is None and before is not None and before.digest == digest:
-            brought = before.brought
-        said[one.position] = _Said(one.position, line.namespace, one.at_us, digest, bool(text), brought)
-    return list(said.values())
 
 
 def _memory_row(row: Row) -> tuple[Any, ...]:

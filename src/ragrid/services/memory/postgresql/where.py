@@ -14,7 +14,6 @@ from ragrid.services.memory.filters.model import Condition, Every, Some, Term
 from ragrid.services.memory.model import microseconds
 
 _encode = msgspec.json.Encoder().encode
-_STAND_IN = "\uffff"
 
 #: What a statement with a condition joins: `j.doc`, parsed once for each row (`OFFSET 0` keeps it one step).
 DOCUMENT = " CROSS JOIN LATERAL (SELECT coalesce(m.plain, convert_from(m.doc, 'UTF8')::jsonb) AS doc OFFSET 0) AS j"
@@ -47,21 +46,6 @@ def where(condition: Condition, parameters: list[Any]) -> str:
             return _joined(" OR ", [where(one, parameters) for one in of], empty="FALSE")
         case Term():
             return _term(condition, parameters)
-
-
-def plain_of(doc: bytes) -> str | None:
-    """Return a document as `jsonb` can hold it, when it cannot hold it as it is."""
-    if b"\\u0000" not in doc:
-        return None
-    return _encode(_plain(msgspec.json.decode(doc))).decode()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace("\0", _STAND_IN)
-    if isinstance(value, dict):
-        return {_plain(name): _plain(inner) for name, inner in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list) else value
 
 
 def _joined(word: str, parts: list[str], *, empty: str) -> str:

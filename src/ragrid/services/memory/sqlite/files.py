@@ -14,6 +14,7 @@ from ragrid.errors import RagridError, StateError
 from ragrid.services.memory.model import Memory, fingerprint_of, searchable
 from ragrid.services.memory.sqlite.index_words import scope_words
 from ragrid.services.memory.sqlite.schema import APPLICATION_ID, MIGRATIONS
+from ragrid.services.memory.sqlite.where import plain_document
 from ragrid.system.files import PRIVATE, sync_directory
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ def open_reader(path: Path) -> apsw.Connection:
     database.set_busy_timeout(BUSY_TIMEOUT_MS)
     database.execute("PRAGMA query_only = ON")
     database.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
+    database.create_scalar_function("plain_document", plain_document, 1, deterministic=True)
     return database
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from ragrid.services.memory.filters.model import Condition, Every, Some, Term
+from ragrid.services.memory.filters.plain import plain_of
 from ragrid.services.memory.model import microseconds
 
 _encode = msgspec.json.Encoder().encode
@@ -38,7 +39,17 @@ _TIME_US = (
     " + CASE substr({0}, 20, 1) WHEN '.' THEN CAST(substr({0}, 21, 6) AS INTEGER) ELSE 0 END)"
 )
 
+# To SQLite a name ends at a NUL, so `"plan\u0000"` would be `plan`: another member, and a hole in a wall.
+_ESCAPED_NUL = rb"\u0000".hex()
+_DOCUMENT = f"CASE WHEN instr({{0}}, X'{_ESCAPED_NUL}') THEN plain_document({{0}}) ELSE CAST({{0}} AS TEXT) END"
+
 Sql = tuple[str, list[Any]]
+
+
+def plain_document(*arguments: Any) -> str:
+    """Return a stored document as SQLite can read it; readers know it as a function of SQL."""
+    doc: bytes = arguments[0]
+    return plain_of(doc) or doc.decode()
 
 
 def where(condition: Condition, *, row: str = "m", has_columns: bool = True) -> Sql:
@@ -71,7 +82,7 @@ def _term(term: Term, row: str, *, has_columns: bool) -> Sql:
     column = COLUMNS.get(term.path) if has_columns else None
     if column is not None:
         return _column(term, f"{row}.{column}")
-    return _member(term, f"CAST({row}.doc AS TEXT)")
+    return _member(term, _DOCUMENT.format(f"{row}.doc"))
 
 
 def _column(term: Term, column: str) -> Sql:
