@@ -1,0 +1,51 @@
+"""A unit test is about one piece, in this process: what it would reach outside is refused with a word of advice."""
+
+import os
+import sys
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+HERE = Path(__file__).parent
+#: What nothing pure does, as https://docs.python.org/3.11/library/audit_events.html names it.
+OUTSIDE = frozenset(
+    ("os.fork", "os.posix_spawn", "os.system", "socket.bind", "socket.connect", "sqlite3.connect", "subprocess.Popen")
+)
+_running: list[str] = []
+
+
+def refuse(what: str) -> None:
+    """Raise AssertionError while a test of this folder runs; tests of other folders share the process."""
+    if _running:
+        raise AssertionError(f"{what} in {_running[-1]}: such a test belongs in tests/component, see CONTRIBUTING.md")
+
+
+def _audit(event: str, _arguments: tuple[Any, ...]) -> None:
+    if event in OUTSIDE:
+        refuse(event)
+
+
+sys.addaudithook(_audit)
+apsw.connection_hooks.append(lambda _: refuse("apsw.Connection"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Say which test runs, its fixtures included; pytest asks here for tests of other folders, too."""
+    _running[:] = [item.nodeid] if item.path.is_relative_to(HERE) else []
+    try:
+        return (yield)
+    finally:
+        _running.clear()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nobody_is_trusted() -> Iterator[None]:
+    """Each TLS context would read the authorities of this system, which takes 20 ms; nothing connects here."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+            patch.setenv(name, os.devnull)
+        yield
