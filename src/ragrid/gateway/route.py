@@ -4,7 +4,11 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+KIB = 1024
 MIB = 1024 * 1024
+
+#: Methods that change something.
+WRITING = ("DELETE", "PATCH", "POST", "PUT")
 
 #: A permission, or None for a route that needs no token.
 Permission = str | None
@@ -39,11 +43,6 @@ class Route:
         return self.streaming or self.is_held
 
     @property
-    def is_public(self) -> bool:
-        """No token is asked for."""
-        return self.permission is None
-
-    @property
     def expression(self) -> str:
         """The path as a regular expression that Python and PCRE read alike."""
         open_ended = self.path.endswith("/**")
@@ -53,6 +52,11 @@ class Route:
             for segment in path.split("/")
         )
         return "^" + "/".join(parts) + ("/.+$" if open_ended else "$")
+
+
+def read_route(name: str, path: str, permission: Permission, *, is_held: bool = False) -> Route:
+    """Return a route that reads."""
+    return Route(name=name, methods=("GET", "HEAD"), path=path, permission=permission, idempotent=True, is_held=is_held)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

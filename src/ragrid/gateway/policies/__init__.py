@@ -1,0 +1,1 @@
+"""The policy of each service behind the edge, one file for each."""
