@@ -8,12 +8,17 @@ from typing import Any
 
 import apsw
 import pytest
+from hypothesis import settings
 
 HERE = Path(__file__).parent
 #: What nothing pure does, as https://docs.python.org/3.11/library/audit_events.html names it.
 OUTSIDE = frozenset(
     ("os.fork", "os.posix_spawn", "os.system", "socket.bind", "socket.connect", "sqlite3.connect", "subprocess.Popen")
 )
+#: How often a property is tried: enough to see that it holds; `scripts/run-tests all` and a long run try more.
+EXAMPLES = int(os.environ.get("RAGRID_EXAMPLES", "25"))
+OTHERS = settings.get_current_profile_name()
+settings.register_profile("unit", settings.get_profile(OTHERS), max_examples=EXAMPLES, deadline=None)
 _running: list[str] = []
 
 
@@ -30,6 +35,16 @@ def _audit(event: str, _arguments: tuple[Any, ...]) -> None:
 
 sys.addaudithook(_audit)
 apsw.connection_hooks.append(lambda _: refuse("apsw.Connection"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Import the files of this folder with its number of examples."""
+    settings.load_profile("unit")
+    try:
+        return (yield)
+    finally:
+        settings.load_profile(OTHERS)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ragrid.agent.state import (
@@ -180,7 +180,6 @@ EVENTS = st.one_of(
 )
 
 
-@settings(max_examples=40)
 @given(st.lists(EVENTS, max_size=60), st.booleans())
 def test_whatever_happened_the_registry_ends_up_saying_the_truth(events: list[tuple[str, object]], works: bool) -> None:
     world = World()
@@ -202,7 +201,6 @@ def test_whatever_happened_the_registry_ends_up_saying_the_truth(events: list[tu
     assert (world.state.lease is not None) == works
 
 
-@settings(max_examples=40)
 @given(st.lists(EVENTS, max_size=60))
 def test_nothing_is_registered_or_renewed_unless_it_is_healthy(events: list[tuple[str, object]]) -> None:
     world = World()

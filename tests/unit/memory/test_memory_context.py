@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ragrid.services.memory.context import AROUND_TOKENS, Offer, Piece, pack, tokens_of
@@ -34,7 +34,6 @@ SIZES = st.lists(st.integers(1, 60), max_size=8)
     budget=st.integers(1, 300),
     share=st.floats(0, 1),
 )
-@settings(max_examples=60)
 def test_a_pack_keeps_its_budget_and_loses_nothing_unsaid(
     pinned: list[int], found: list[int], recent: list[int], state: int | None, budget: int, share: float
 ) -> None:

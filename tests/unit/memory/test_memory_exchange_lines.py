@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ragrid.services.memory.changes import MemoryCopy, Scope
@@ -67,7 +67,6 @@ def faults_of(value: Any) -> list[str]:
     lines=st.lists(st.binary(max_size=30).filter(lambda one: b"\n" not in one and not one.endswith(b"\r"))),
     data=st.data(),
 )
-@settings(max_examples=25)
 def test_lines_come_out_whole_however_they_arrive(lines: list[bytes], data: st.DataObject) -> None:
     text = b"".join(one + data.draw(st.sampled_from([b"\n", b"\r\n"])) for one in lines)
     splitter = LineSplitter(limit_bytes=20)

@@ -1,7 +1,7 @@
 """Bytes to text to chunks: encodings, markup, and offsets that hold."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ragrid.services.rag.chunk import ChunkSize, Span, split
@@ -106,7 +106,6 @@ def test_markdown_loses_its_marks_and_keeps_its_words() -> None:
     assert page.context_at(0) == "Title"
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.text(alphabet=st.sampled_from("ab .?\n☃é"), max_size=600),
     st.integers(1, 30),

@@ -1,6 +1,6 @@
 """When a registry that says 'gone' is believed."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ragrid.registry.confirm import ConfirmedView, is_drastic, look_again_in_s, observe, unreachable
@@ -89,7 +89,6 @@ def test_drastic() -> None:
 COUNTS = st.lists(st.tuples(st.floats(0.0, 14.0), st.integers(0, 8), st.booleans()), max_size=30)
 
 
-@settings(max_examples=40)
 @given(COUNTS)
 def test_a_service_never_becomes_empty_and_loses_most_only_after_fifteen_seconds_of_the_same(
     steps: list[tuple[float, int, bool]],

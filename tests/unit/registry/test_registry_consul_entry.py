@@ -5,7 +5,7 @@ import logging
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ragrid.registry import consul_entry as entry
@@ -44,7 +44,6 @@ def live(*checks: dict[str, Any]) -> tuple[Instance, ...]:
     return entry.live_instances(checks, "tron", ForeignValues())
 
 
-@settings(max_examples=40)
 @given(INSTANCES)
 def test_instance_survives_being_a_consul_service(instance: Instance) -> None:
     assert live(check_of(instance)) == (instance,)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ragrid.errors import MissingError, UnreachableError, UsageError
@@ -35,7 +35,6 @@ INSTANCES = st.builds(
 )
 
 
-@settings(max_examples=40)
 @given(INSTANCES)
 def test_instance_survives_being_stored(instance: Instance) -> None:
     stored = encode_instance(instance)
@@ -52,7 +51,6 @@ def test_members_of_a_newer_version_are_let_be() -> None:
     assert decode_instance("a", "b", b'{"host":"h","port":1,"zone":"x"}') == Instance("a", "b", "h", 1)
 
 
-@settings(max_examples=40)
 @given(st.binary(max_size=200))
 def test_foreign_bytes_are_a_value_error_or_an_instance(value: bytes) -> None:
     with contextlib.suppress(ValueError):  # any other error fails the test

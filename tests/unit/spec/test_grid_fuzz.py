@@ -2,7 +2,7 @@
 
 import contextlib
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ragrid.errors import SpecError
@@ -38,25 +38,21 @@ def loads_or_is_refused(text: str) -> None:
         load_grid_text(text, "grid.yaml")
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.text(max_size=200))
 def test_any_text(text: str) -> None:
     loads_or_is_refused(text)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join))
 def test_any_yaml_punctuation(text: str) -> None:
     loads_or_is_refused(text)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(0, len(GOOD)), st.integers(0, 12), st.sampled_from(PIECES) | st.text(max_size=5))
 def test_a_good_grid_with_a_wound(start: int, length: int, patch: str) -> None:
     loads_or_is_refused(GOOD[:start] + patch + GOOD[start + length :])
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.sampled_from([line.split(":")[0].strip() for line in GOOD.splitlines()]), plain_values)
 def test_any_value_at_any_key(key: str, value: object) -> None:
     loads_or_is_refused(GOOD + f"{key}: {value!r}\n")

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ragrid.services.tokens.rotation import KeyRecord, advance, ordered, promote_now, schedule_for
@@ -135,7 +135,6 @@ moves = st.lists(
 )
 
 
-@settings(max_examples=50, deadline=None)
 @given(moves)
 def test_whatever_happens_no_live_token_loses_its_key(history: list[Move]) -> None:
     """Walks through waits, lost results and asked-for rotations; signs a longest token at every stop."""
@@ -161,7 +160,6 @@ def test_whatever_happens_no_live_token_loses_its_key(history: list[Move]) -> No
             assert now_s - published[signing.kid] >= SCHEDULE.publish_ahead_s
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(-400 * DAY_S, 400 * DAY_S), max_size=15))
 def test_any_jump_of_the_clock_leaves_one_current_and_one_next(jumps: list[float]) -> None:
     names, now_s = Names(), START_S
