@@ -10,10 +10,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from ragrid.errors import SpecError
+from ragrid.spec.conflicts.conflict import Conflict
 from ragrid.spec.document import Document, parse_document
 from ragrid.spec.faults import Fault, Mark, Path, in_file_order, mark_at
 from ragrid.spec.models import Grid
-from ragrid.spec.rules import Conflict, conflicts
+from ragrid.spec.rules import conflicts
 from ragrid.spec.show import values_of
 from ragrid.spec.translate import faults_of
 
