@@ -6,15 +6,18 @@
     ├── ConflictError      4   stale plan, held lock, lost compare-and-set
     │   └── LeaseLostError     a registry lease ended before it was renewed
     ├── UnreachableError   5   a part or program that is needed does not answer
-    ├── PartialError       6   some of the steps were done, the rest were not
     ├── StateError         1   the state directory is not what we left there; never overwritten
     ├── MissingError       1   a program, package or file that is needed is not here
     └── AuthError          1   a token or credential is not good enough
 
+A command that did some of what it was asked and failed at the rest ends with PARTLY_DONE; it has said which.
 A message says where, what came, what was wanted and what to do next; lower case, values in repr, no secrets.
 """
 
 from collections.abc import Sequence
+
+#: Exit code of a command that went on after a failure: some is done, and the same command again does the rest.
+PARTLY_DONE = 6
 
 
 class RagridError(Exception):
@@ -53,12 +56,6 @@ class UnreachableError(RagridError):
     """A part or a program that is needed does not answer."""
 
     exit_code = 5
-
-
-class PartialError(RagridError):
-    """Some of the steps were done and the rest were not; running the command again goes on."""
-
-    exit_code = 6
 
 
 class StateError(RagridError):

@@ -10,9 +10,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
-from ragrid.agent.status import AgentStatus, load_status
+from ragrid.agent.status import AgentStatus
 from ragrid.errors import RagridError
 from ragrid.registry.protocol import Registry
 from ragrid.spec.settings import AgentSettings, dump_settings
@@ -97,8 +98,8 @@ class AgentProcess(Process):
 
     async def status(self) -> AgentStatus | None:
         """What it last wrote, None before the first time."""
-        with contextlib.suppress(RagridError):
-            return load_status(self.settings.status_file)
+        with contextlib.suppress(FileNotFoundError):
+            return msgspec.json.decode(self.settings.status_file.read_bytes(), type=AgentStatus)
         return None
 
     async def page(self, path: str) -> str:

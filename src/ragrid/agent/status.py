@@ -1,4 +1,4 @@
-"""The status file: what the agent knows, for `ragrid status` to read when nothing else answers."""
+"""The status file: what the agent knows, for a person to read when nothing else answers."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 import msgspec
 
 from ragrid.agent.watcher import RegistryHealth, Watcher
-from ragrid.errors import StateError
 from ragrid.system.files import write_atomic
 
 
@@ -76,16 +75,6 @@ def registry_status(health: RegistryHealth) -> RegistryStatus:
 def save_status(path: Path, status: AgentStatus) -> None:
     """Replace the status file whole."""
     write_atomic(path, msgspec.json.format(msgspec.json.encode(status), indent=2) + b"\n")
-
-
-def load_status(path: Path) -> AgentStatus:
-    """Read a status file; raises StateError when it is missing or not one."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=AgentStatus)
-    except OSError as error:
-        raise StateError(f"{path}: {error.strerror}; is the agent running? see `ragrid logs agent`") from error
-    except msgspec.MsgspecError as error:
-        raise StateError(f"{path}: {error}; wanted an agent's status") from error
 
 
 def iso_time(seconds: float) -> str:

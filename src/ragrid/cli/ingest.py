@@ -12,6 +12,7 @@ from ragrid.cli.context import json_option
 from ragrid.cli.talk import Progress, console, progress, show
 from ragrid.client import GridClient, RefusedError
 from ragrid.client.walk import Found, Skipped, walk
+from ragrid.errors import PARTLY_DONE
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def command(paths: tuple[Path, ...], *, caller: Caller, as_json: bool) -> int:
     else:
         console.print(", ".join(f"{count} {status}" for status, count in sorted(counted.items())) or "nothing found")
     if failed and failed < len(outcomes):
-        return 6
+        return PARTLY_DONE
     return 1 if failed or not outcomes else 0
 
 

@@ -14,7 +14,7 @@ from ragrid.cli.context import json_option
 from ragrid.cli.memory_options import namespace_option
 from ragrid.cli.talk import say, show
 from ragrid.client.memory.exchange import Imported
-from ragrid.errors import UsageError
+from ragrid.errors import PARTLY_DONE, UsageError
 from ragrid.system.files import PRIVATE, sync_directory
 
 _SHOWN_FAULTS = 20
@@ -68,7 +68,7 @@ def import_(file: Path, *, everything: bool, namespace: str, caller: Caller, as_
     else:
         _report(done)
     if done.faulty:
-        return 6 if done.imported or done.unchanged else 1
+        return PARTLY_DONE if done.imported or done.unchanged else 1
     return 0
 
 

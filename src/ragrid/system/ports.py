@@ -88,12 +88,6 @@ def taken_text(key: str, host: str, port: int, holder: ListeningSocket | None) -
     return f"port {port} on {host} is taken by {owner}; set {key} in grid.yaml to another, or stop that process"
 
 
-def require_free(key: str, host: str, port: int) -> None:
-    """Raise RagridError, saying who holds `host`:`port` and how to choose another, unless it is free."""
-    if not is_free(host, port):
-        raise RagridError(taken_text(key, host, port, holder_of(port, host)))
-
-
 def with_descendants(pids: Iterable[int]) -> frozenset[int]:
     """Return `pids` and every process below them; those that have ended meanwhile are left out."""
     found: set[int] = set()

@@ -23,7 +23,6 @@ _QUESTION = xmlrpc.client.dumps((), "supervisor.getPID").encode()
 _WHO_IS_THERE = (
     b"POST /RPC2 HTTP/1.0\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n" % len(_QUESTION)
 ) + _QUESTION
-_ALREADY_STOPPED = 70  # supervisor.xmlrpc.Faults.NOT_RUNNING
 _ALREADY_STARTED = 60  # supervisor.xmlrpc.Faults.ALREADY_STARTED
 _ALREADY_ADDED = 90  # supervisor.xmlrpc.Faults.ALREADY_ADDED
 _BAD_NAME = 10  # supervisor.xmlrpc.Faults.BAD_NAME
