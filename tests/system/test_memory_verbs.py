@@ -146,3 +146,12 @@ def test_what_is_exported_is_imported(typed: Typed, tmp_path: Path) -> None:
     assert [one["version"] for one in shown(typed, "history", "b")["events"]] == [2, 1]
     code, _, errors = typed("import", str(tmp_path / "none"))
     assert (code, "No such file" in errors) == (2, True)
+
+
+def test_a_backup_is_made_of_a_grid_that_serves(grid: RunningGrid) -> None:
+    grid.ok("memory", "put", "worth keeping", "-n", "backup")
+    job = grid.json("memory", "backup")
+    assert (job["kind"], job["state"]) == ("backup", "done")
+    file = grid.state / "data" / "memory" / "backups" / job["result"]["name"]
+    assert file.stat().st_size == job["result"]["bytes"]
+    assert grid.ok("memory", "backup").endswith(".db\n")

@@ -11,6 +11,7 @@ from rich.markup import escape
 from ragrid.cli.administer import draw
 from ragrid.cli.caller import Caller, caller_options, grid_of
 from ragrid.cli.context import json_option
+from ragrid.cli.memory_backup import backup
 from ragrid.cli.memory_changes import changes, namespaces, restore
 from ragrid.cli.memory_exchange import export, import_
 from ragrid.cli.memory_options import (
@@ -203,7 +204,7 @@ def openapi(_as_json: bool) -> None:
     show(importlib.import_module("ragrid.services.memory.api.document").document())
 
 
-for verb in (restore, changes, namespaces):
+for verb in (restore, changes, namespaces, backup):
     command.add_command(verb)
 command.add_command(export)
 command.add_command(import_)

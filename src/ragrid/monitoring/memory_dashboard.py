@@ -56,6 +56,18 @@ def _held() -> Row:
         (
             _gauge("Memories", names.MEMORY_ROWS, "Neither deleted nor swept."),
             _gauge("Store on disk", names.MEMORY_STORE_BYTES, "The store's files, its log included.", unit="bytes"),
+            Panel(
+                title="Age of the newest backup",
+                about="Since `POST /memory/v1/admin/backup` last made one; empty while there is none. SQLite only.",
+                queries=(Query(f"time() - ({names.MEMORY_BACKUP_SUCCESS}{{{_WHICH}}} > 0)", "age"),),
+                unit="s",
+            ),
+            _gauge("Newest backup", names.MEMORY_BACKUP_BYTES, "Its size; 0 while there is none.", unit="bytes"),
+            Panel(
+                title="Backups that failed",
+                about="In the last day; the service's log says why.",
+                queries=(Query(f"increase({names.MEMORY_BACKUP_FAILURES}{{{_WHICH}}}[1d])", "failed"),),
+            ),
             _gauge("Memory in use", names.PROCESS_MEMORY, "Resident memory of the process.", unit="bytes"),
         ),
     )

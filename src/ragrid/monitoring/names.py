@@ -30,6 +30,10 @@ MEMORY_COMMIT = "memory_commit_seconds"
 MEMORY_COMMIT_BATCH = "memory_commit_batch_size"
 #: SQLite only; PostgreSQL has checkpoints of its own.
 MEMORY_CHECKPOINT = "memory_checkpoint_seconds"
+#: SQLite only.
+MEMORY_BACKUP_SUCCESS = "memory_backup_last_success_timestamp_seconds"
+MEMORY_BACKUP_BYTES = "memory_backup_size_bytes"
+MEMORY_BACKUP_FAILURES = "memory_backup_failures_total"
 MEMORY_SEARCH = "memory_search_seconds"
 MEMORY_QUERY_EMBED = "memory_query_embed_seconds"
 MEMORY_OUTBOX_LAG = "memory_outbox_lag_seconds"
@@ -95,6 +99,9 @@ MEMORY = (
     MEMORY_COMMIT,
     MEMORY_COMMIT_BATCH,
     MEMORY_CHECKPOINT,
+    MEMORY_BACKUP_SUCCESS,
+    MEMORY_BACKUP_BYTES,
+    MEMORY_BACKUP_FAILURES,
     MEMORY_SEARCH,
     MEMORY_QUERY_EMBED,
     MEMORY_OUTBOX_LAG,

@@ -95,6 +95,7 @@ Parallelism = Annotated[int, whole_number("count", 1, 1024, "write how many GPUs
 Mtu = Annotated[int, whole_number("bytes", 576, 65_535, "1500 is usual, 9000 for jumbo frames")]
 WordCount = Annotated[int, whole_number("words", 1, 10_000, "120 suits the default embedder")]
 WordOverlap = Annotated[int, whole_number("words", 0, 10_000, "20 suits chunks of 120 words")]
+BackupCount = Annotated[int, whole_number("count", 1, 1_000, "each is as large as what it is a copy of")]
 RequestCount = Annotated[int, whole_number("requests", 1, 1_000_000, "the defaults suit a small team")]
 ConnectionCount = Annotated[
     int, whole_number("connections", 20, 10_000, "200 suits two replicas of each service; each one takes memory")

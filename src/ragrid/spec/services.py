@@ -90,6 +90,9 @@ class Memory(Section):
         default=None,
         description="A model to change over to: its vectors are made beside those in use, which it then replaces.",
     )
+    backups: kinds.BackupCount = Field(
+        default=3, description="How many of the backups that were asked for stay; with `store: sqlite`."
+    )
 
 
 class Generator(Section):

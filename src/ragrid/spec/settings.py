@@ -5,7 +5,7 @@ version never half-works. Ports are TCP, times are seconds, sizes are bytes.
 """
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -100,7 +100,8 @@ class MemorySettings(_Settings, frozen=True, kw_only=True):
 
     With `postgresql`, `database_url_file` (mode 0600) holds the address of the database, and replicas share it.
     Without an `embedder`, searches are by words. The vectors of `next_embedder` are made beside those in use and take
-    their place once they are complete. `vector_cache_bytes` bounds the vectors in memory.
+    their place once they are complete. `vector_cache_bytes` bounds the vectors in memory. Of the backups that were
+    asked for, the newest `backups_kept` stay.
     """
 
     listen: Listen
@@ -113,6 +114,7 @@ class MemorySettings(_Settings, frozen=True, kw_only=True):
     embedder: "EmbedderSettings | None" = None
     next_embedder: "EmbedderSettings | None" = None
     vector_cache_bytes: int = 512 * 1024 * 1024
+    backups_kept: Annotated[int, msgspec.Meta(ge=1)] = 3
 
 
 class DatabaseAccount(_Settings, frozen=True, kw_only=True):

@@ -280,6 +280,16 @@ def test_namespaces_are_kept(connect: Connect, service: MemoryProcess) -> None:
         memories.namespaces.get("demo")
 
 
+def test_a_backup_is_followed_to_its_end(connect: Connect, service: MemoryProcess) -> None:
+    scope = "memory:read memory:write memory:admin"
+    memories, _ = connect(service.url, service.mint.token(scope=scope, tenant=f"keeper-{id(connect)}"))
+    job = memories.backup()
+    while job.state == "running":
+        job = memories.job(job.id)
+    assert (job.kind, job.state, job.error) == ("backup", "done", None)
+    assert (service.data_directory / "backups" / job.result["name"]).stat().st_size == job.result["bytes"]
+
+
 def test_what_is_not_valid_is_named_member_by_member(memories: Any) -> None:
     with pytest.raises(RefusedError) as caught:
         memories.create("x", importance=7, nonsense=1)

@@ -96,8 +96,8 @@ def test_services_are_told_a_file_and_never_an_address(tmp_path: Path) -> None:
     named = settings_of(elsewhere, "memory", MemorySettings, tmp_path)
     assert named.database_url_file == elsewhere.secrets.resolved("database-url")
     assert str(secret_references(elsewhere)["database-url"]) == "env:DATABASE_URL"
-    in_file = settings_of(site(SQLITE), "memory", MemorySettings, tmp_path)
-    assert (in_file.database_url_file, in_file.backups_kept) == (None, 3)
+    in_file = settings_of(site("services: {memory: {backups: 5}}\n"), "memory", MemorySettings, tmp_path)
+    assert (in_file.database_url_file, in_file.backups_kept) == (None, 5)
 
 
 def test_an_address_nobody_needs_is_not_asked_for() -> None:

@@ -106,5 +106,10 @@ def reembed() -> Call[Job]:
     return change("POST", f"{PREFIX}/admin/reembed", Job, None)
 
 
+def backup() -> Call[Job]:
+    """Start a backup of the whole store."""
+    return change("POST", f"{PREFIX}/admin/backup", Job, None)
+
+
 def _one(name: str) -> str:
     return f"{PREFIX}/namespaces/{quote(name, safe='')}"

@@ -212,6 +212,12 @@ class Memories:
         """Follow a change of embedding models, beside the vectors in use; an administrator may."""
         return self._wire.send(keeping.reembed())
 
+    def backup(self) -> Job:
+        """Start a copy of the whole store on the machine that serves it, or follow the one that is being made; an
+        administrator may. The job's result says its name, `bytes` and the last change in it, `seq`.
+        """
+        return self._wire.send(keeping.backup())
+
     def job(self, job_id: str) -> Job:
         """Return how far a job is."""
         return self._wire.send(keeping.job(job_id))

@@ -70,6 +70,7 @@ def _memory(site: Site, service: Memory) -> Part:
             else _embedder(site, service.next_embedder, key="memory-next-embedder-key")
         ),
         database_url_file=site.database_url("memory") if service.store == "postgresql" else None,
+        backups_kept=service.backups,
     )
     return _own(site, "memory", "ragrid.services.memory", service.port, dump_settings(settings))
 

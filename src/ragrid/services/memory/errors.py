@@ -71,6 +71,10 @@ class ReplayGoneError(ConflictError):
     """An idempotency key came again, and what it made has expired or was purged since."""
 
 
+class NoBackupError(RagridError):
+    """The store does not make backups by itself; the message says what to do instead."""
+
+
 class StoreBusyError(UnreachableError):
     """More writes are waiting than the queue may hold; nothing was written."""
 

@@ -18,6 +18,11 @@ CHECKPOINT_SECONDS = Histogram(
     "Time to move what the write-ahead log holds into the file, once.",
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
+BACKUP_SUCCESS = Gauge(
+    "memory_backup_last_success_timestamp_seconds", "When the newest backup was made, since the Unix epoch; 0: none is."
+)
+BACKUP_BYTES = Gauge("memory_backup_size_bytes", "Size of the newest backup.")
+BACKUP_FAILURES = Counter("memory_backup_failures_total", "Backups that were begun and not made.")
 SEARCH_SECONDS = Histogram(
     "memory_search_seconds",
     "Time of one search in the store.",

@@ -48,7 +48,10 @@ def build(settings: MemorySettings, *, clock: Clock | None = None) -> tuple[ASGI
     if settings.store == "postgresql":
         return OpenedAtStart(shared), settings.listen
     store = SqliteStore.open(
-        settings.data_directory, max_bytes=settings.max_store_bytes, vector_cache_bytes=settings.vector_cache_bytes
+        settings.data_directory,
+        max_bytes=settings.max_store_bytes,
+        vector_cache_bytes=settings.vector_cache_bytes,
+        backups_kept=settings.backups_kept,
     )
     return _application(store, settings, verifier, clock), settings.listen
 

@@ -33,7 +33,7 @@ def chats(client: httpx.AsyncClient, mint: TokenMint) -> Caller:
 def test_every_operation_that_is_held_exists() -> None:
     known = {one.id for one in MemoryApi(InMemoryStore(), ManualClock()).operations}
     assert set(HELD_TO) < known
-    assert known - set(HELD_TO) == {"readStats", "readJob", "listJobs", "reembed"}
+    assert known - set(HELD_TO) == {"readStats", "readJob", "listJobs", "reembed", "backup"}
 
 
 async def test_what_a_user_makes_is_the_users(ada: Caller, root: Caller) -> None:

@@ -6,6 +6,7 @@ from ragrid.services.memory.api.answers import STATUS_OF_ERROR
 
 #: Refusals that are no error of the store: those raised as a Problem, here and in `ragrid.web`.
 _RAISED: Mapping[str, int] = {
+    "backup-running": 409,
     "batch-refused": 409,
     "body-too-large": 413,
     "feed-rewound": 409,

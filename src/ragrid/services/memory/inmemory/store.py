@@ -1,5 +1,6 @@
 """`InMemoryStore`: all facets over one set of dictionaries."""
 
+from ragrid.services.memory.inmemory.backups import InMemoryBackups
 from ragrid.services.memory.inmemory.batch import InMemoryBatches
 from ragrid.services.memory.inmemory.embeddings import InMemoryEmbeddings
 from ragrid.services.memory.inmemory.exchange import InMemoryExchange
@@ -13,6 +14,7 @@ from ragrid.services.memory.inmemory.upkeep import InMemoryUpkeep
 
 
 class InMemoryStore(
+    InMemoryBackups,
     InMemoryBatches,
     InMemoryForgetting,
     InMemoryNamespaces,

@@ -1,5 +1,6 @@
 """`PostgresStore`: the store of several replicas on one database."""
 
+from ragrid.services.memory.postgresql.backups import PostgresBackups
 from ragrid.services.memory.postgresql.batch import PostgresBatches
 from ragrid.services.memory.postgresql.embeddings import PostgresEmbeddings
 from ragrid.services.memory.postgresql.exchange import PostgresExchange
@@ -23,6 +24,7 @@ VECTOR_CACHE_BYTES = 512 * 1024 * 1024
 
 class PostgresStore(
     PostgresMemories,
+    PostgresBackups,
     PostgresBatches,
     PostgresSearch,
     PostgresSessions,

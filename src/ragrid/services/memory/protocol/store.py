@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from ragrid.services.memory.protocol.backups import Backups
 from ragrid.services.memory.protocol.batch import Batches
 from ragrid.services.memory.protocol.embeddings import Embeddings
 from ragrid.services.memory.protocol.exchange import Exchange
@@ -19,6 +20,7 @@ class MemoryStore(
     Memories,
     Forgetting,
     Namespaces,
+    Backups,
     Batches,
     Embeddings,
     Exchange,

@@ -5,6 +5,7 @@ thread of their own, lists and searches on a few more.
 import contextlib
 from pathlib import Path
 
+from ragrid.services.memory.sqlite.backups import FOLDER, KEPT, BackupFolder, SqliteBackups
 from ragrid.services.memory.sqlite.batch import SqliteBatches
 from ragrid.services.memory.sqlite.common_words import CommonWords
 from ragrid.services.memory.sqlite.embeddings import SqliteEmbeddings
@@ -32,6 +33,7 @@ class SqliteStore(
     SqliteMemories,
     SqliteForgetting,
     SqliteNamespaces,
+    SqliteBackups,
     SqliteBatches,
     SqliteEmbeddings,
     SqliteExchange,
@@ -48,11 +50,16 @@ class SqliteStore(
 
     @classmethod
     def open(
-        cls, directory: Path, *, max_bytes: int | None = None, vector_cache_bytes: int = VECTOR_CACHE_BYTES
+        cls,
+        directory: Path,
+        *,
+        max_bytes: int | None = None,
+        vector_cache_bytes: int = VECTOR_CACHE_BYTES,
+        backups_kept: int = KEPT,
     ) -> "SqliteStore":
         """Lock, check, migrate and open the store in `directory`; `max_bytes` bounds the file, not its log.
 
-        `vector_cache_bytes` bounds the vectors that are kept in memory for searches.
+        `vector_cache_bytes` bounds the vectors that are kept in memory for searches; `backups_kept` counts backups.
 
         Raises ConflictError when another process has it, StateError when the file is damaged or not ours.
         """
@@ -66,5 +73,6 @@ class SqliteStore(
             store = cls(path, writer, resources.pop_all())
             store.vector_cache = VectorCache(vector_cache_bytes)
             store.common_words = CommonWords()
+            store.backup_folder = BackupFolder(directory / FOLDER, backups_kept)
             return store
         raise AssertionError("an exit stack swallows nothing")

@@ -98,8 +98,17 @@ TOOLS: Sequence[Tool] = (
     Tool("delete_namespace", "deleteNamespace", "Erase a namespace with all that is in it and all its history."),
     Tool("memory_stats", "readStats", "Count namespaces, memories and their bytes."),
 )
-#: Operations that are no tools: streams and files are for programs, and jobs for who runs the grid.
-NO_TOOLS = ("streamChanges", "exportMemories", "importMemories", "readJob", "listJobs", "reembed", "readDescription")
+#: Operations that are no tools: streams and files are for programs, jobs and backups for who runs the grid.
+NO_TOOLS = (
+    "streamChanges",
+    "exportMemories",
+    "importMemories",
+    "readJob",
+    "listJobs",
+    "reembed",
+    "backup",
+    "readDescription",
+)
 #: Tools that take away what is there, beside those whose method says so.
 DESTRUCTIVE = frozenset({"forgetMemories", "changeMemories"})
 
