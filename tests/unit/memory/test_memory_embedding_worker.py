@@ -162,6 +162,14 @@ async def test_without_an_embedder_words_are_enough_unless_meaning_is_asked_for(
     assert (found.mode_used, found.degraded, len(found.hits)) == ("lexical", ("semantic",), 1)
 
 
+async def test_without_an_embedder_nothing_is_stuck_however_long_it_runs() -> None:
+    clock = ManualClock()
+    worker = Meaning(InMemoryStore(), [], clock).worker
+    await worker.run()
+    clock.advance(10 * STUCK_S)
+    worker.check()
+
+
 async def test_a_worker_that_gets_nothing_done_is_stuck(service: Service) -> None:
     async def refuse(model: str, embedded: Sequence[Embedded]) -> None:
         raise RagridError("the store takes nothing")

@@ -80,7 +80,7 @@ class EmbeddingWorker:
     def check(self) -> None:
         """Raise RagridError when the worker is stuck; an embedder that is away is no reason, searches say that."""
         idle_s = self._clock.monotonic_s() - self._well_at_s
-        if idle_s > STUCK_S:
+        if self.has_embedder and idle_s > STUCK_S:  # without one there is no outbox, and nobody who works through it
             raise RagridError(
                 f"the outbox is stuck: no text was embedded for {idle_s:.0f} s though some wait; restart memory"
             )
@@ -112,6 +112,8 @@ class EmbeddingWorker:
         self.active = active if active in self._embedders else None
         await self._probe([one.name for one in (models.active, models.filling) if one and one.dimension is None])
         names = [one.name for one in (models.active, models.filling) if one is not None and one.name in self._embedders]
+        if not names:
+            self._well_at_s = self._clock.monotonic_s()
         worked = [await self._serve(name) for name in names]
         if models.filling is not None:
             await self._switch(models.filling.name)
