@@ -17,6 +17,7 @@ from ragrid.services.memory.model import MemoryInput, Source
 from ragrid.services.memory.protocol.memories import Filter
 from ragrid.services.memory.sqlite.schema import MIGRATIONS
 from ragrid.services.memory.sqlite.store import SqliteStore
+from ragrid.services.memory.vectors import GivenVector
 from ragrid.services.memory.words import words_of
 
 SECOND = 1_000_000
@@ -25,6 +26,8 @@ NOW = MADE_AT + 10 * SECOND
 ACME, WORK, EVIL = Scope("acme", "default"), Scope("acme", "work"), Scope("evil", "default")
 FILTERS = {"all": Filter(), "ada": Filter(user_id="ada"), "drink": Filter(tags=("drink",))}
 IDS = ("tea", "coffee", "gone", "back", "swept", "pinned", "later", "over", "id-1")
+#: A vector that callers brought, in releases from the fourth schema on.
+BROUGHT = GivenVector(model="theirs", values=(3.0, 0.0, 4.0))
 WORDS = ("tea", "kitchen", "creme", "secret", "drink")
 
 
@@ -62,6 +65,10 @@ async def build(store: SqliteStore) -> None:
     await store.change(created_with_a_key("id-1", MADE_AT))
     await put("tea", "tea at work", scope=WORK, data={"text": ["crème brûlée"]})
     await put("tea", "tea of another tenant", scope=EVIL, user_id="ada")
+    for scope in (WORK, EVIL):
+        await put("near", "a text with a vector", scope=scope, embedding=BROUGHT)
+    await put("was-near", "a text", scope=EVIL, embedding=BROUGHT)
+    await put("was-near", "another text", scope=EVIL)
 
 
 async def answers(store: SqliteStore, then: Any) -> Any:

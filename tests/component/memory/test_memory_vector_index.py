@@ -9,13 +9,16 @@ import pytest
 
 from ragrid.inference.embedder import FloatArray
 from ragrid.services.memory.changes import Create, Delete, Replace, Scope
+from ragrid.services.memory.embedding.sources import brought_number
 from ragrid.services.memory.filters.model import Term
 from ragrid.services.memory.metrics import NEAREST_SEARCHES
 from ragrid.services.memory.model import MemoryInput
+from ragrid.services.memory.namespaces import NamespaceSettings, PutNamespace
 from ragrid.services.memory.postgresql import nearest_search
 from ragrid.services.memory.postgresql.nearest_search import TAIL_LIMIT
 from ragrid.services.memory.postgresql.nearest_statements import Question, index_statement
 from ragrid.services.memory.postgresql.store import PostgresStore
+from ragrid.services.memory.protocol.embeddings import Embedded
 from ragrid.services.memory.protocol.memories import Filter
 from ragrid.services.memory.protocol.search import QueryVector
 from ragrid.services.memory.vectors import GivenVector
@@ -139,13 +142,13 @@ async def test_the_server_takes_the_order_from_the_index(store: PostgresStore, p
     """However small the table: a plan that sorts would compare with all."""
     await fill(store, 50)
     await store.nearest.bring_forward()
+    everything = (direction(1), Filter(user_id="alice"), NOW)
     async with store.pool.reader("acme") as connection, connection.transaction():
-        number = await connection.fetchval("SELECT number FROM embedding_model WHERE name = $1", MODEL)
-        asked = Question(ACME, number, direction(1), Filter(user_id="alice"), NOW, include_superseded=False, limit=100)
+        asked = Question(ACME, brought_number(DIMENSION), *everything, include_superseded=False, limit=100)
         sql, parameters = index_statement(asked)
         await connection.execute("SET LOCAL enable_sort = off")
         plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {sql}", *parameters))
-    assert f"Index Scan using memory_nearest_of_{number} on memory_nearest" in plan
+    assert f"Index Scan using memory_nearest_of_brought_{DIMENSION} on memory_nearest" in plan
     assert "Sort" not in plan
 
 
@@ -263,15 +266,27 @@ async def test_a_server_whose_pgvector_is_too_old_says_so(pgvector_cluster: Clus
         await store.close()
 
 
-async def test_a_model_that_is_dropped_takes_its_index_along(store: PostgresStore, pgvector_database: str) -> None:
+@pytest.mark.parametrize("is_brought", [True, False])
+async def test_a_model_that_is_dropped_takes_its_index_along(
+    store: PostgresStore, pgvector_database: str, is_brought: bool
+) -> None:
+    if not is_brought:
+        await store.use_models([MODEL])
+        await store.change(Create(ACME, "first", "alice", NOW, MemoryInput(content="first")))
+        (due,) = await store.claim_texts(MODEL, now_us=NOW, limit=1, characters=100, lease_us=0)
+        await store.store_vectors(MODEL, [Embedded(due.position, due.digest, direction(1))])
     await fill(store, 20)
-    await store.nearest.bring_forward()
-    before = await _indexes(pgvector_database)
-    await store.use_models(["another"])
-    while await store.drop_vectors(limit=100):
-        pass
     await store.nearest.bring_forward(prune=True)
-    assert len(before) == 1
+    before = await _indexes(pgvector_database)
+    if is_brought:
+        await store.put_namespace(PutNamespace(ACME, "root", NOW, NamespaceSettings(embedder="none")))
+    else:
+        await store.use_models(["another"])
+        while await store.drop_vectors(limit=100):
+            pass
+        await store.change(Delete(ACME, "k1", "alice", NOW))
+    await store.nearest.bring_forward(prune=True)
+    assert before == ["memory_nearest_of_brought_16" if is_brought else "memory_nearest_of_1"]
     assert await _indexes(pgvector_database) == []
     assert await _indexed(pgvector_database) == 0
 

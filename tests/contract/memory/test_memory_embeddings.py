@@ -418,11 +418,11 @@ async def test_a_vector_that_fits_no_model_in_use_is_refused(
 async def test_without_an_embedder_the_first_vector_names_the_model(store: Store) -> None:
     await store.use_models([])
     await put(store, "a", "tea", **brought((1, 0, 0, 0), "theirs"))
-    assert (await store.models()).active == Model("theirs", 4)
+    assert (await store.models()).active is None
     await put(store, "b", "no vector")
     assert await near(store, "brew", model="theirs") == ["a"]
-    # Its name may be another tenant's: nobody is told it.
-    with pytest.raises(InvalidMemoryError, match="got 'other', wanted the one model that searches use here"):
+    # What the model is called is told to those who may read the settings.
+    with pytest.raises(InvalidMemoryError, match="got 'other', wanted the model of the vectors that this namespace"):
         await put(store, "c", "tea", **brought((1, 0, 0, 0), "other"))
     await put(store, "a", "changed")
     assert await near(store, "brew", model="theirs") == []

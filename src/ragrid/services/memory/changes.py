@@ -173,6 +173,8 @@ class Version(msgspec.Struct, frozen=True):
     fingerprint: bytes | None = None
     #: The vector that the caller brought for this very text.
     embedding: GivenVector | None = None
+    #: It is of the namespace's own model, and fixes that when it is the first.
+    is_brought: bool = False
 
     @property
     def is_made(self) -> bool:

@@ -15,11 +15,13 @@ from ragrid.services.memory.changes import (
     Purge,
     Replace,
     Restore,
+    Scope,
     Stored,
     Version,
     is_expired,
     is_visible,
 )
+from ragrid.services.memory.embedding.sources import fault_of_vector, is_brought
 from ragrid.services.memory.errors import (
     InvalidMemoryError,
     KeyReusedError,
@@ -177,16 +179,14 @@ def _contents(case: _Case, change: Create | Replace | Patch | Restore, *, seq: i
     given = _given(case, change)
     if change.owner is not None:
         given = owned(given, change.owner)
-    fault = None if given.embedding is None else case.ground.vector_fault(given.embedding)
-    if fault is not None:
-        raise InvalidMemoryError([fault])
+    own = _require_fitting_vector(case.ground, change.scope, given)
     marked = _marked(case, change, given)
     if marked and marked[-1] not in given.supersedes:
         given = msgspec.structs.replace(given, supersedes=(*given.supersedes, marked[-1]))
     at = seq + len(first)
     version = first[0].version if first else (current.version if current is not None else 0)
     place = Place(position=at if live is None else live.position, version=version + 1, seq=at)
-    main = rendered(change, given, current if isinstance(change, Restore) else live, live, place)
+    main = rendered(change, given, current if isinstance(change, Restore) else live, live, place, is_brought=own)
     if not marked and not first:
         return (main,)
     marks = tuple(
@@ -195,6 +195,17 @@ def _contents(case: _Case, change: Create | Replace | Patch | Restore, *, seq: i
         if (stored := case.ground.stored(change.scope, one)) is not None
     )
     return (*first, main, *marks)
+
+
+def _require_fitting_vector(ground: Ground, scope: Scope, given: MemoryInput) -> bool:
+    """Refuse a vector that the namespace cannot keep; tell whether one that it can is of the namespace's own model."""
+    if given.embedding is None:
+        return False
+    room, models = ground.room(scope), ground.grid_models()
+    fault = fault_of_vector(given.embedding, room, models)
+    if fault is not None:
+        raise InvalidMemoryError([fault])
+    return is_brought(room, models)
 
 
 def _given(case: _Case, change: Create | Replace | Patch | Restore) -> MemoryInput:

@@ -1,15 +1,13 @@
 """What a decision may look at. A store reads it inside the transaction that carries the decision out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
 from ragrid.services.memory.changes import Change, Create, Scope, Stored, Version, is_visible
-from ragrid.services.memory.namespaces import Room
+from ragrid.services.memory.namespaces import Brought, Room
 from ragrid.services.memory.protocol.memories import Written
-from ragrid.services.memory.validate import Fault
-from ragrid.services.memory.vectors import GivenVector
 
 
 class Remembered(msgspec.Struct, frozen=True):
@@ -52,8 +50,8 @@ class Ground(Protocol):
         """Return the settings of a namespace and what is in it."""
         ...
 
-    def vector_fault(self, given: GivenVector) -> Fault | None:
-        """Return why the store cannot keep a vector that a caller brought; None when it can."""
+    def grid_models(self) -> Mapping[str, int | None]:
+        """Return the models of the grid's embedders that are in use, with their dimensions; none where it has none."""
         ...
 
     def remembered(self, scope: Scope, actor: str, key: str, now_us: int) -> Remembered | None:
@@ -110,9 +108,9 @@ class Overlay:
         """See Ground."""
         return self._rooms.get(scope) or self._below.room(scope)
 
-    def vector_fault(self, given: GivenVector) -> Fault | None:
+    def grid_models(self) -> Mapping[str, int | None]:
         """See Ground."""
-        return self._below.vector_fault(given)
+        return self._below.grid_models()
 
     def remembered(self, scope: Scope, actor: str, key: str, now_us: int) -> Remembered | None:
         """See Ground."""
@@ -123,4 +121,7 @@ class Overlay:
 def room_after(room: Room, versions: Sequence[Version]) -> Room:
     """Return what is in a namespace once `versions` are written."""
     rows = room.rows + sum(one.rows_delta for one in versions)
-    return Room(room.settings, rows, room.size_bytes + sum(one.size_delta for one in versions))
+    size_bytes = room.size_bytes + sum(one.size_delta for one in versions)
+    first = next((one.embedding for one in versions if one.embedding is not None and one.is_brought), None)
+    brought = room.brought if first is None else room.brought or Brought(first.model, len(first.values))
+    return Room(room.settings, rows, size_bytes, brought)

@@ -1,6 +1,6 @@
-"""What a namespace says about the memories in it: defaults, quotas, and how careful writers must be."""
+"""What a namespace says about the memories in it: defaults, quotas, vectors, and how careful writers must be."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -10,6 +10,9 @@ from ragrid.services.memory.errors import VersionError
 from ragrid.services.memory.model import TTL_S
 
 Amount = Annotated[int, Meta(ge=1, le=2**53)]
+#: Where the vectors of a namespace come from: `grid`, from the grid's embedder, or from callers where it has none;
+#: `given`, from callers alone; `none`, from nowhere: no text and no question of it reaches an embedder.
+Embedder = Literal["grid", "given", "none"]
 
 
 class NamespaceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -22,6 +25,14 @@ class NamespaceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     on_duplicate: OnDuplicate = "keep"
     #: Changes of a memory must say which version they mean.
     require_if_match: bool = False
+    embedder: Embedder = "grid"
+
+
+class Brought(msgspec.Struct, frozen=True):
+    """The model whose vectors the callers of one namespace bring: that of the first one, and its dimension."""
+
+    model: str
+    dimension: int
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -30,6 +41,7 @@ class Room(msgspec.Struct, frozen=True):
     settings: NamespaceSettings
     rows: int
     size_bytes: int
+    brought: Brought | None = None
 
 
 DEFAULTS = NamespaceSettings()

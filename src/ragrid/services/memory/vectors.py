@@ -1,6 +1,5 @@
 """Vectors that callers bring: what a caller embedded needs no embedder here."""
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
@@ -40,25 +39,3 @@ def _is_rounded(row: FloatArray) -> bool:
     if abs(float(row @ row) - 1) > _ROUNDED:
         return False
     return bool((row.astype(np.float16).astype(np.float32) == row).all())
-
-
-def fault_of_vector(
-    given: GivenVector, models: Mapping[str, int | None], *, brought: str | None = None
-) -> tuple[str, str] | None:
-    """Return JSON pointer and fault of a vector that fits none of the models in use, by name with their dimensions.
-
-    Without any model in use, the vector's own becomes it. One that came so, `brought`, may have come from another
-    tenant: its name is never told. Pure.
-    """
-    if not models:
-        return None
-    if given.model not in models:
-        wanted = " or ".join(repr(name) for name in sorted(models) if name != brought)
-        wanted = f"{wanted}, which searches use" if wanted else "the one model that searches use here"
-        return "/embedding/model", f"got {given.model!r}, wanted {wanted}"
-    dimension = models[given.model]
-    if dimension is None:
-        return "/embedding/model", f"the embedder of {given.model!r} has not answered yet; try again"
-    if len(given.values) != dimension:
-        return "/embedding/values", f"got {len(given.values)} members, wanted {dimension}"
-    return None

@@ -40,6 +40,8 @@ def rendered(
     origin: Stored | None,
     live: Stored | None,
     place: Place,
+    *,
+    is_brought: bool,
 ) -> Version:
     """Return the version that holds `given`; who made the memory and when comes from `origin`."""
     created_us, created_by = (change.at_us, change.actor) if origin is None else (origin.created_us, origin.created_by)
@@ -73,7 +75,7 @@ def rendered(
     )
     op: Op = "restore" if isinstance(change, Restore) else ("create" if live is None else "update")
     version = _written(op, memory, live, place, at_us=change.at_us, actor=change.actor)
-    return version if given.embedding is None else msgspec.structs.replace(version, embedding=given.embedding)
+    return _with_vector(version, given, is_brought=is_brought)
 
 
 def superseded(change: Create | Replace | Patch | Restore, live: Stored, *, seq: int) -> Version:
@@ -106,7 +108,9 @@ def expired(current: Stored, memory_id: str, *, seq: int, at_us: int) -> Version
     return _ended("expire", current, memory_id, seq=seq, at_us=at_us, actor=EXPIRY_ACTOR)
 
 
-def copied(copy: MemoryCopy, given: MemoryInput, live: Stored | None, place: Place) -> Version:
+def copied(
+    copy: MemoryCopy, given: MemoryInput, live: Stored | None, place: Place, *, is_brought: bool = False
+) -> Version:
     """Return a version as another store had it."""
     memory = Memory(
         id=copy.id,
@@ -121,13 +125,19 @@ def copied(copy: MemoryCopy, given: MemoryInput, live: Stored | None, place: Pla
         **{name: getattr(given, name) for name in _GIVEN},
     )
     version = _written(copy.op, memory, live, place, at_us=copy.at_us, actor=copy.actor)
-    return version if given.embedding is None else msgspec.structs.replace(version, embedding=given.embedding)
+    return _with_vector(version, given, is_brought=is_brought)
 
 
 def copied_end(copy: MemoryCopy, live: Stored, place: Place) -> Version:
     """Return a delete as another store had it."""
     ended = _ended("delete", live, copy.id, seq=place.seq, at_us=copy.at_us, actor=copy.actor)
     return msgspec.structs.replace(ended, version=place.version, expires_us=live.expires_us)
+
+
+def _with_vector(version: Version, given: MemoryInput, *, is_brought: bool) -> Version:
+    if given.embedding is None:
+        return version
+    return msgspec.structs.replace(version, embedding=given.embedding, is_brought=is_brought)
 
 
 def _written(op: Op, memory: Memory, live: Stored | None, place: Place, *, at_us: int, actor: str) -> Version:

@@ -33,7 +33,7 @@ from ragrid.services.memory.changes import OnDuplicate, Scope
 from ragrid.services.memory.cursor import encode_cursor
 from ragrid.services.memory.errors import NoNamespaceError
 from ragrid.services.memory.model import BODY_BYTES, moment
-from ragrid.services.memory.namespaces import Namespace, NamespaceSettings, PutNamespace
+from ragrid.services.memory.namespaces import Embedder, Namespace, NamespaceSettings, PutNamespace
 from ragrid.web.auth import claims_of
 from ragrid.web.body import decode_json, read_body
 
@@ -55,6 +55,10 @@ class NamespaceDocument(msgspec.Struct, frozen=True, kw_only=True):
     quota_bytes: int | None
     on_duplicate: OnDuplicate
     require_if_match: bool
+    embedder: Embedder
+    #: Of the vectors that came with memories; the first one fixes both.
+    brought_model: str | None
+    brought_dimension: int | None
     memories: int
     bytes: int
     version: int
@@ -203,9 +207,12 @@ def _answer(status: int, namespace: Namespace) -> Answer:
 
 
 def _shown(one: Namespace) -> NamespaceDocument:
+    brought = one.room.brought
     return NamespaceDocument(
         name=one.name,
         **msgspec.structs.asdict(one.room.settings),
+        brought_model=None if brought is None else brought.model,
+        brought_dimension=None if brought is None else brought.dimension,
         memories=one.room.rows,
         bytes=one.room.size_bytes,
         version=one.version,

@@ -6,9 +6,9 @@ from typing import Literal
 from ragrid.errors import RagridError
 from ragrid.services.memory.protocol.embeddings import Embedded
 
-#: `active`: searches use it. `filling`: its vectors are made beside those. `given`: searches use it, but there is no
-#: embedder for it: its vectors come from callers. `replaced`: kept until the settings drop it. `dropped`: going.
-ModelState = Literal["active", "filling", "given", "replaced", "dropped"]
+#: `active`: searches use it. `filling`: its vectors are made beside those. `kept`: searches use it, but there is no
+#: embedder for it any more. `replaced`: kept until the settings drop it. `dropped`: going.
+ModelState = Literal["active", "filling", "kept", "replaced", "dropped"]
 
 
 def states_of(before: Mapping[str, str], wanted: Sequence[str]) -> dict[str, ModelState]:
@@ -17,8 +17,8 @@ def states_of(before: Mapping[str, str], wanted: Sequence[str]) -> dict[str, Mod
     The one to come stays in use where it has taken over before. Without any embedder, no vector is dropped.
     """
     if not wanted:
-        return {name: "given" if state in {"active", "given"} else "replaced" for name, state in before.items()}
-    in_use = next((name for name in wanted if before.get(name) in {"active", "given"}), wanted[0])
+        return {name: "kept" if state in {"active", "kept"} else "replaced" for name, state in before.items()}
+    in_use = next((name for name in wanted if before.get(name) in {"active", "kept"}), wanted[0])
     after: dict[str, ModelState] = dict.fromkeys(before, "dropped")
     for place, name in enumerate(wanted):
         after[name] = "filling" if place > wanted.index(in_use) else "replaced"

@@ -6,6 +6,7 @@ Import is idempotent by id and version: what is here already stays as it is, and
 import msgspec
 
 from ragrid.services.memory.changes import MemoryCopy, Stored, Version, is_expired
+from ragrid.services.memory.embedding.sources import fault_of_vector, is_brought
 from ragrid.services.memory.errors import InvalidBodyError
 from ragrid.services.memory.exchange.lines import Copy, MessageCopy, SettingsCopy, StateCopy
 from ragrid.services.memory.ground import Ground
@@ -47,7 +48,9 @@ def decide_memory(
     at = seq + len(first)
     place = Place(position=at if live is None else live.position, version=copy.version, seq=at)
     if copy.given is not None:
-        return (*first, copied(copy, _with_fitting_vector(ground, copy.given), live, place))
+        given = _with_fitting_vector(ground, copy)
+        own = given.embedding is not None and is_brought(ground.room(copy.scope), ground.grid_models())
+        return (*first, copied(copy, given, live, place, is_brought=own))
     if live is None:
         raise InvalidBodyError([("/op", f"there is no memory {copy.id!r} here to delete")])
     return (*first, copied_end(copy, live, place))
@@ -88,11 +91,13 @@ def is_new_state(current: StoredState, copy: StateCopy) -> bool:
     return False
 
 
-def _with_fitting_vector(ground: Ground, given: MemoryInput) -> MemoryInput:
+def _with_fitting_vector(ground: Ground, copy: MemoryCopy) -> MemoryInput:
     """Return contents without a vector that no search here could use; an embedder makes one of its own."""
-    if given.embedding is None or ground.vector_fault(given.embedding) is None:
+    given = copy.given or MemoryInput()
+    if given.embedding is None:
         return given
-    return msgspec.structs.replace(given, embedding=None)
+    is_fitting = fault_of_vector(given.embedding, ground.room(copy.scope), ground.grid_models()) is None
+    return given if is_fitting else msgspec.structs.replace(given, embedding=None)
 
 
 def _is_next_of(copy: MemoryCopy, current: Stored, previous: Copy | None) -> bool:

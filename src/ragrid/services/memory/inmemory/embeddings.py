@@ -11,8 +11,10 @@ from ragrid.inference.embedder import FloatArray
 from ragrid.services.memory.changes import Scope, Version
 from ragrid.services.memory.embedding.matrix import STORED, pack
 from ragrid.services.memory.embedding.models import ModelState, dimension_of, states_of
+from ragrid.services.memory.embedding.sources import Turn, is_brought, number_brought, source_of
 from ragrid.services.memory.embedding.text import digest_of, embedding_text
 from ragrid.services.memory.model import EmbeddingStatus
+from ragrid.services.memory.namespaces import EMPTY, Embedder, Namespace, Room
 from ragrid.services.memory.protocol.embeddings import (
     Due,
     Embedded,
@@ -23,6 +25,7 @@ from ragrid.services.memory.protocol.embeddings import (
     first_of,
     status_of,
 )
+from ragrid.services.memory.protocol.search import QueryVector
 
 if TYPE_CHECKING:
     from ragrid.services.memory.inmemory.state import Row
@@ -47,6 +50,10 @@ class Vector(msgspec.Struct, frozen=True):
     values: FloatArray
 
 
+#: Stands for the model of vectors that callers brought; which one that is, the namespace says.
+BROUGHT = ""
+
+
 class EmbeddingTables:
     """Outbox and vectors by position and model; they follow every version that is written."""
 
@@ -58,7 +65,7 @@ class EmbeddingTables:
         #: The text of each live memory, by position.
         self.texts: dict[int, tuple[Scope, str]] = {}
 
-    def note(self, scope: Scope, version: Version) -> None:
+    def note(self, scope: Scope, room: Room, version: Version) -> None:
         """Let outbox and vectors follow one version; a text that did not change keeps its vectors."""
         position = version.position
         if version.memory is None:
@@ -68,38 +75,74 @@ class EmbeddingTables:
                     del table[key]
             return
         text = embedding_text(version.memory)
+        digest = digest_of(text)
         self.texts[position] = (scope, text)
-        brought = version.embedding
-        if brought is not None and not self.in_use:
-            self.states[brought.model], self.dimensions[brought.model] = "given", len(brought.values)
-        for name, state in self.states.items():
+        for key in [key for key, held in self.vectors.items() if key[0] == position and held.digest != digest]:
+            del self.vectors[key]
+        if version.embedding is not None:
+            key = (position, BROUGHT if version.is_brought else version.embedding.model)
+            self.vectors[key] = Vector(digest, version.embedding.direction.astype(STORED).astype(np.float32))
+        for name in self._wanted(room.settings.embedder):
             key = (position, name)
-            if brought is not None and brought.model == name:
-                self.outbox.pop(key, None)
-                self.vectors[key] = Vector(digest_of(text), brought.direction.astype(STORED).astype(np.float32))
+            if key in self.vectors:
+                if version.embedding is not None and version.embedding.model == name:
+                    self.outbox.pop(key, None)
                 continue
-            held = self.vectors.get(key)
-            if held is not None and held.digest == digest_of(text):
-                continue
-            self.vectors.pop(key, None)
             self.outbox.pop(key, None)
-            if text and state in {"active", "filling"}:
-                self.outbox[key] = Waiting(scope, digest_of(text), text, version.at_us, version.at_us)
+            if text:
+                self.outbox[key] = Waiting(scope, digest, text, version.at_us, version.at_us)
 
-    def brought(self, position: int) -> tuple[str, bytes] | None:
-        """Return model and stored bytes of a vector that a caller brought, where nothing else makes vectors."""
-        held = None if self.given is None else self.vectors.get((position, self.given))
-        return None if self.given is None or held is None else (self.given, pack(held.values))
+    def follow_settings(self, scope: Scope, turn: Turn, now_us: int) -> None:
+        """Let outbox and vectors follow a setting that was changed."""
+        mine = {position for position, (owner, _) in self.texts.items() if owner == scope}
+        if not turn.keeps_made:
+            self.outbox = {key: one for key, one in self.outbox.items() if key[0] not in mine}
+        kept = (turn.keeps_made, turn.keeps_brought)
+        self.vectors = {key: one for key, one in self.vectors.items() if key[0] not in mine or kept[key[1] == BROUGHT]}
+        for name in self._wanted("grid") if turn.is_filled else ():
+            self.fill(name, sorted(mine), now_us)
 
-    @property
-    def given(self) -> str | None:
-        """The model whose vectors come from callers alone."""
-        return next((name for name, state in self.states.items() if state == "given"), None)
+    def fill(self, name: str, positions: Sequence[int], now_us: int) -> None:
+        """Put the texts among `positions` that lack a vector into the outbox."""
+        for position in positions:
+            scope, text = self.texts[position]
+            key = (position, name)
+            if text and key not in self.vectors and key not in self.outbox:
+                self.outbox[key] = Waiting(scope, digest_of(text), text, now_us, now_us)
+
+    def carried(self, room: Room, position: int) -> tuple[str, bytes] | None:
+        """Return model and stored bytes of a vector that an export carries: no embedder could make it anew."""
+        key, model = (position, BROUGHT), None if room.brought is None else room.brought.model
+        if not is_brought(room, self.in_use):
+            model = next((name for name, state in self.states.items() if state == "kept"), None)
+            model = model if room.settings.embedder == "grid" else None
+            key = (position, model or BROUGHT)
+        held = None if model is None else self.vectors.get(key)
+        return None if model is None or held is None else (model, pack(held.values))
+
+    def searched(self, room: Room) -> str | None:
+        """Return the table of the vectors that searches of a namespace use."""
+        source = source_of(room.settings.embedder, has_models=bool(self.in_use))
+        if source == "grid":
+            return next((name for name, state in self.states.items() if state in {"active", "kept"}), None)
+        return BROUGHT if source == "given" else None
+
+    def asked(self, room: Room, vector: QueryVector) -> str | None:
+        """Return the table of a namespace's vectors of the model that a question has."""
+        source = source_of(room.settings.embedder, has_models=bool(self.in_use))
+        if source == "given":
+            return None if number_brought(room, vector.model, len(vector.values)) is None else BROUGHT
+        return vector.model if source == "grid" else None
+
+    def _wanted(self, setting: Embedder) -> list[str]:
+        if setting != "grid":
+            return []
+        return [name for name, state in self.states.items() if state in {"active", "filling"}]
 
     @property
     def in_use(self) -> dict[str, int | None]:
         """The dimensions of the models in use, by name."""
-        used = ("active", "given", "filling")
+        used = ("active", "kept", "filling")
         return {name: self.dimensions.get(name) for name, state in self.states.items() if state in used}
 
     def drop(self, scope: Scope) -> None:
@@ -125,6 +168,7 @@ class InMemoryEmbeddings:
 
     embeddings: EmbeddingTables
     rows: "dict[tuple[Scope, str], Row]"
+    spaces: dict[Scope, Namespace]
 
     async def use_models(self, wanted: Sequence[str]) -> Models:
         """See Embeddings."""
@@ -139,17 +183,15 @@ class InMemoryEmbeddings:
     async def models(self) -> Models:
         """See Embeddings."""
         by_state = {state: Model(name, self.embeddings.dimensions.get(name)) for name, state in self._states()}
-        return Models(by_state.get("active") or by_state.get("given"), by_state.get("filling"))
+        return Models(by_state.get("active") or by_state.get("kept"), by_state.get("filling"))
 
     async def fill_outbox(self, model: str, *, now_us: int, limit: int, after: int = 0) -> int | None:
         """See Embeddings."""
         tables = self.embeddings
         positions = sorted(position for position in tables.texts if position > after)
-        for position in positions[:limit]:
-            scope, text = tables.texts[position]
-            key = (position, model)
-            if text and key not in tables.vectors and key not in tables.outbox:
-                tables.outbox[key] = Waiting(scope, digest_of(text), text, now_us, now_us)
+        looked_at = positions[:limit]
+        wanted = [one for one in looked_at if self._room(tables.texts[one][0]).settings.embedder == "grid"]
+        tables.fill(model, wanted, now_us)
         return positions[limit - 1] if len(positions) >= limit else None
 
     async def claim_texts(
@@ -205,7 +247,7 @@ class InMemoryEmbeddings:
     async def embedding_states(self, scope: Scope, memory_ids: Sequence[str]) -> Mapping[str, EmbeddingStatus]:
         """See Embeddings."""
         tables = self.embeddings
-        name = next((name for name, state in self._states() if state in {"active", "given"}), None)
+        name = tables.searched(self._room(scope))
         if name is None:
             return {}
         keys = {
@@ -258,6 +300,9 @@ class InMemoryEmbeddings:
             del tables.states[dropped]
             tables.dimensions.pop(dropped, None)
         return True
+
+    def _room(self, scope: Scope) -> Room:
+        return self.spaces[scope].room if scope in self.spaces else EMPTY
 
     def _states(self) -> list[tuple[str, ModelState]]:
         return list(self.embeddings.states.items())

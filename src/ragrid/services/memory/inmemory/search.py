@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ragrid.services.memory.changes import Scope, is_expired
 from ragrid.services.memory.inmemory.state import Row, State
 from ragrid.services.memory.model import searchable
+from ragrid.services.memory.namespaces import Embedder
 from ragrid.services.memory.protocol.memories import Filter, past_read
 from ragrid.services.memory.protocol.search import Hit, QueryVector
 from ragrid.services.memory.ranking.facts import facts_of
@@ -42,10 +43,14 @@ class InMemorySearch(State):
         }
         pool = pool_size(limit)
         words = self._by_words(scope, query, rows, now_us)[:pool] if query else None
-        meanings = None if vector is None else self._by_meaning(vector, rows)[:pool]
+        meanings = None if vector is None else self._by_meaning(scope, vector, rows)[:pool]
         facts = {position: facts_of(row.stored.doc) for position, row in rows.items()}
         kept = adjust(fuse(words, meanings, pool=pool), facts, ranking, now_us=now_us)[:limit]
         return tuple(Hit(min(one.score, 1.0), rows[one.position].stored.doc, one.explanation) for one in kept)
+
+    async def embedder_of(self, scope: Scope) -> Embedder:
+        """See Search."""
+        return self.room(scope).settings.embedder
 
     async def past_documents(self, scope: Scope, *, as_of_us: int, now_us: int, limit: int) -> tuple[bytes, ...]:
         """See Search."""
@@ -64,12 +69,13 @@ class InMemorySearch(State):
         scores = ((position, _bm25(words, documents[position], documents.values())) for position in rows)
         return sorted((one for one in scores if one[1] > 0), key=lambda one: (-one[1], -one[0]))
 
-    def _by_meaning(self, vector: QueryVector, rows: Mapping[int, Row]) -> Ranked:
-        vectors = self.embeddings.vectors
+    def _by_meaning(self, scope: Scope, vector: QueryVector, rows: Mapping[int, Row]) -> Ranked:
+        table = self.embeddings.asked(self.room(scope), vector)
+        vectors = {} if table is None else self.embeddings.vectors
         near = (
             (position, float(found.values @ vector.values))
             for position in rows
-            if (found := vectors.get((position, vector.model))) and found.values.shape == vector.values.shape
+            if (found := vectors.get((position, table or ""))) and found.values.shape == vector.values.shape
         )
         return sorted((one for one in near if one[1] > 0), key=lambda one: (-one[1], -one[0]))
 

@@ -1,8 +1,11 @@
 """Everything that the in-memory store holds, and the one place where a version is written down."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from ragrid.services.memory.changes import Scope, Stored, Version, is_visible
+from ragrid.services.memory.embedding.sources import turn_of
 from ragrid.services.memory.feed.watch import Watches
 from ragrid.services.memory.filters.evaluate import meets
 from ragrid.services.memory.ground import Remembered, room_after
@@ -10,8 +13,6 @@ from ragrid.services.memory.inmemory.embeddings import EmbeddingTables
 from ragrid.services.memory.model import Memory
 from ragrid.services.memory.namespaces import EMPTY, Namespace, PutNamespace, Room
 from ragrid.services.memory.protocol.memories import Event, Filter
-from ragrid.services.memory.validate import Fault
-from ragrid.services.memory.vectors import GivenVector, fault_of_vector
 
 Key = tuple[Scope, str]
 
@@ -50,14 +51,15 @@ class State:
         key = (scope, version.id)
         self.seq = version.seq
         space = self.make_namespace(scope, version.at_us)
-        self.spaces[scope] = msgspec.structs.replace(space, room=room_after(space.room, [version]))
+        room = room_after(space.room, [version])
+        self.spaces[scope] = msgspec.structs.replace(space, room=room)
         events = self.events.setdefault(key, [])
         if version.is_erasing:
             events[:] = [msgspec.structs.replace(event, doc=None) for event in events]
         doc = version.doc or None
         events.append(Event(version.seq, version.version, version.op, version.actor, version.at_us, doc))
         self.rows[key] = Row(version.stored, version.memory, version.fingerprint)
-        self.embeddings.note(scope, version)
+        self.embeddings.note(scope, room, version)
         self.waiting.changed((scope,))
 
     def make_namespace(self, scope: Scope, at_us: int) -> Namespace:
@@ -73,9 +75,14 @@ class State:
         current = self.spaces.get(put.scope)
         version = 1 if current is None else current.version + 1
         base = self.make_namespace(put.scope, put.at_us)
+        room = msgspec.structs.replace(base.room, settings=put.settings)
+        turn = turn_of(base.room.settings.embedder, put.settings.embedder)
+        if turn is not None:
+            self.embeddings.follow_settings(put.scope, turn, put.at_us)
+            room = room if turn.keeps_brought else msgspec.structs.replace(room, brought=None)
         changed = msgspec.structs.replace(
             base,
-            room=msgspec.structs.replace(base.room, settings=put.settings),
+            room=room,
             version=version,
             updated_us=put.at_us,
             updated_by=put.actor,
@@ -118,9 +125,9 @@ class State:
         space = self.spaces.get(scope)
         return EMPTY if space is None else space.room
 
-    def vector_fault(self, given: GivenVector) -> Fault | None:
+    def grid_models(self) -> Mapping[str, int | None]:
         """See Ground."""
-        return fault_of_vector(given, self.embeddings.in_use, brought=self.embeddings.given)
+        return self.embeddings.in_use
 
     def remembered(self, scope: Scope, actor: str, key: str, now_us: int) -> Remembered | None:
         """See Ground."""

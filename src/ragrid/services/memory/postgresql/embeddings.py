@@ -11,16 +11,17 @@ from ragrid.errors import RagridError
 from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.embedding.matrix import pack
 from ragrid.services.memory.embedding.models import dimension_of, states_of
+from ragrid.services.memory.embedding.sources import models_in_use, models_of, searched_number
 from ragrid.services.memory.embedding.text import digest_of, embedding_text
 from ragrid.services.memory.model import EmbeddingStatus, Memory
 from ragrid.services.memory.postgresql import vectors
 from ragrid.services.memory.postgresql.connections import Connections
 from ragrid.services.memory.postgresql.lanes import Job
+from ragrid.services.memory.postgresql.search import sources
 from ragrid.services.memory.postgresql.transaction import Transaction
 from ragrid.services.memory.protocol.embeddings import (
     Due,
     Embedded,
-    Model,
     Models,
     Outbox,
     Refused,
@@ -51,9 +52,7 @@ class PostgresEmbeddings(Connections):
 
     async def models(self) -> Models:
         """See Embeddings."""
-        rows = await self.rows("", vectors.MODELS)
-        by_state = {"active" if state == "given" else state: Model(name, dimension) for name, dimension, state in rows}
-        return Models(by_state.get("active"), by_state.get("filling"))
+        return models_in_use(models_of(await self.rows("", vectors.MODELS)))
 
     async def fill_outbox(self, model: str, *, now_us: int, limit: int, after: int = 0) -> int | None:
         """See Embeddings. Each tenant is filled under its lock: what is written meanwhile knows the model already."""
@@ -134,7 +133,11 @@ class PostgresEmbeddings(Connections):
 
     async def embedding_states(self, scope: Scope, memory_ids: Sequence[str]) -> Mapping[str, EmbeddingStatus]:
         """See Embeddings."""
-        rows = await self.rows(scope.tenant, vectors.EMBEDDING_STATES, scope.tenant, scope.namespace, list(memory_ids))
+        async with self.pool.reader(scope.tenant) as connection:
+            room, models = await sources(connection, scope)
+            number = searched_number(room, models)
+            asked = (scope.tenant, scope.namespace, list(memory_ids), number)
+            rows = [] if number is None else await connection.fetch(vectors.EMBEDDING_STATES, *asked)
         return {memory_id: status_of(has_vector, is_given_up) for memory_id, has_vector, is_given_up in rows}
 
     async def retry_refused(self, model: str, *, tenant: str | None, now_us: int) -> int:

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 import asyncpg
 
 from ragrid.services.memory.changes import MemoryCopy, Scope
+from ragrid.services.memory.embedding.sources import carried_model, models_of
 from ragrid.services.memory.exchange.deciding import Verdict
 from ragrid.services.memory.exchange.exporting import Chunk, check_room
 from ragrid.services.memory.exchange.lines import Copy, Step, memory_line, namespace_lines, session_line
@@ -13,6 +14,7 @@ from ragrid.services.memory.postgresql.connections import Connections
 from ragrid.services.memory.postgresql.lanes import Job
 from ragrid.services.memory.postgresql.namespaces import NAMESPACE_COLUMNS, namespace_of
 from ragrid.services.memory.postgresql.session_writing import STATE_COLUMNS
+from ragrid.services.memory.postgresql.vectors import MODELS
 from ragrid.services.memory.postgresql.workspace import Need
 from ragrid.services.memory.protocol.exchange import Exported
 from ragrid.services.memory.working_state import StoredState, rendered_state
@@ -26,8 +28,6 @@ _PATIENCE_S = 60.0
 _NAMESPACES = f"""
 SELECT {NAMESPACE_COLUMNS} FROM namespace WHERE tenant = $1 AND ($2::text IS NULL OR name = $2) ORDER BY name
 """  # noqa: S608 - our own words
-#: The model whose vectors callers bring; those of an embedder are made anew.
-_GIVEN = "SELECT number, name FROM embedding_model WHERE state = 'given'"
 # Before the last end that erased contents, nothing is left: those versions have no contents, and deletes are left out.
 _VERSIONS = """
 SELECT e.id, v.vector, e.op, e.version, e.at_us, e.actor, e.doc
@@ -78,6 +78,7 @@ class PostgresExchange(Connections):
         need = Need(
             keys=tuple({(one.scope.namespace, one.id) for one in memories}),
             documents=tuple({(one.scope.namespace, one.id, one.version) for one in memories}),
+            rooms=tuple({one.scope.namespace for one in memories}),
         )
         job = Job(
             lambda transaction: writing.take(transaction, copies, now_us=now_us, is_atomic=is_atomic),
@@ -92,16 +93,17 @@ class PostgresExchange(Connections):
 async def _lines(
     connection: asyncpg.Connection, tenant: str, namespace: str | None, now_us: int
 ) -> AsyncIterator[bytes]:
-    given = await connection.fetchrow(_GIVEN)
+    models = models_of(await connection.fetch(MODELS))
     for row in await connection.fetch(_NAMESPACES, tenant, namespace):
         space = namespace_of(row)
         name, scope = space.name, Scope(tenant, space.name)
         for line in namespace_lines(space):
             yield line
-        model = None if given is None else given["number"]
+        carried = carried_model(space.room, models)
+        model = None if carried is None else carried[0]
         rows = connection.cursor(_VERSIONS, tenant, name, now_us, model, prefetch=_AT_ONCE)
         async for memory_id, vector, *step in rows:
-            brought = None if given is None or vector is None else (given["name"], vector)
+            brought = None if carried is None or vector is None else (carried[1], vector)
             yield memory_line(scope, memory_id, Step(*step), brought)
         async for (session_id,) in connection.cursor(_SESSIONS, tenant, name, prefetch=_AT_ONCE):
             key = (tenant, name, session_id, now_us)

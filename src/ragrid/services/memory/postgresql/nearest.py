@@ -17,7 +17,14 @@ from ragrid.services.memory.embedding.matrix import unpack
 from ragrid.services.memory.metrics import VECTOR_INDEX, VECTOR_INDEX_ADDED
 from ragrid.services.memory.postgresql import nearest_statements as statements
 from ragrid.services.memory.postgresql.failures import FAILURES
-from ragrid.services.memory.postgresql.nearest_tables import NoIndexError, index_models, models_in_use, prepare
+from ragrid.services.memory.postgresql.nearest_tables import (
+    NoIndexError,
+    brought_models,
+    index_models,
+    indexable,
+    models_in_use,
+    prepare,
+)
 from ragrid.services.memory.postgresql.pool import Pool
 
 logger = logging.getLogger(__name__)
@@ -60,12 +67,17 @@ class NearestIndex:
         self._indexed: frozenset[int] = frozenset()
         #: By tenant: what it had when it was last brought forward, and when it was last pruned.
         self._kept: dict[str, tuple[int, int]] = {}
-        self._pruned: dict[str, int] = {}
+        self._pruned: dict[str, tuple[int, int]] = {}
         self._next_prune_s = 0.0
+
+    @property
+    def is_there(self) -> bool:
+        """The server can keep an index."""
+        return self._version is not None
 
     def has(self, model: int) -> bool:
         """Tell whether searches may ask the index for a model's vectors."""
-        return self._version is not None and model in self._indexed
+        return self.is_there and model in self._indexed
 
     @property
     def state(self) -> str:
@@ -125,12 +137,12 @@ class NearestIndex:
                     added += some
                     if is_whole:
                         self._kept[tenant] = (stamp, seq)
-                if prune and self._pruned.get(tenant) != seq:
+                if prune and self._pruned.get(tenant) != (stamp, seq):
                     await self._prune(tenant)
-                    self._pruned[tenant] = seq
+                    self._pruned[tenant] = (stamp, seq)
             # After the vectors: an index is made much faster than it grows.
             async with self._pool.connection(None) as connection:
-                self._indexed = await index_models(connection, models)
+                self._indexed = await index_models(connection, models | await brought_models(connection))
             VECTOR_INDEX_ADDED.inc(added)
             return added
 
@@ -166,8 +178,8 @@ class NearestIndex:
         """Return how many vectors were added, and whether none is left, not even one that another replica takes."""
         added, is_whole = 0, True
         async with self._pool.connection(tenant) as connection:
-            for (namespace,) in await connection.fetch(statements.NAMESPACES, tenant, self._from_rows):
-                for model, dimension in models.items():
+            for namespace, brought in await connection.fetch(statements.NAMESPACES, tenant, self._from_rows):
+                for model, dimension in {**models, **indexable(brought)}.items():
                     await connection.execute(statements.BEGIN, tenant, namespace, model)
                     while some := await _add(connection, (tenant, namespace, model), dimension):
                         added += some

@@ -60,8 +60,10 @@ CREATE TABLE memory_nearest_done (
 
 MODELS = f"""
 SELECT number, dimension FROM embedding_model
-WHERE state IN ('active', 'given', 'filling') AND dimension BETWEEN 1 AND {DIMENSION_LIMIT} ORDER BY number
+WHERE state IN ('active', 'kept', 'filling') AND dimension BETWEEN 1 AND {DIMENSION_LIMIT} ORDER BY number
 """  # noqa: S608 - our own words
+#: Models that callers brought and that the index has vectors of; their numbers say their dimensions.
+BROUGHT = "SELECT DISTINCT model FROM memory_nearest_done WHERE model < 0"
 INDEXES = f"""
 SELECT indexname::text FROM pg_indexes
 WHERE schemaname = '{SCHEMA}' AND tablename = 'memory_nearest' AND indexname LIKE 'memory\\_nearest\\_of\\_%'
@@ -72,7 +74,7 @@ TENANTS = """
 SELECT t.tenant, t.last_stamp, t.seq, t.rows >= $1 AS is_large FROM tenant AS t
 WHERE t.rows >= $1 OR EXISTS (SELECT FROM memory_nearest_done AS d WHERE d.tenant = t.tenant)
 """
-NAMESPACES = "SELECT name FROM namespace WHERE tenant = $1 AND rows >= $2"
+NAMESPACES = "SELECT name, brought_dimension FROM namespace WHERE tenant = $1 AND rows >= $2"
 BEGIN = "INSERT INTO memory_nearest_done (tenant, namespace, model) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
 #: One replica at a time brings a namespace forward; the others find no row.
 TAKE = """
@@ -100,7 +102,7 @@ PRUNED_MODELS = "SELECT DISTINCT model FROM memory_nearest_done WHERE tenant = $
 FORGET = """
 DELETE FROM memory_nearest_done AS d WHERE d.tenant = $1
   AND NOT EXISTS (SELECT FROM memory_nearest AS n WHERE n.tenant = $1 AND n.model = d.model)
-  AND NOT EXISTS (SELECT FROM embedding_model AS m WHERE m.number = d.model)
+  AND NOT EXISTS (SELECT FROM embedding_model AS m WHERE m.number = d.model)  -- no brought one is there
 """
 
 #: What the index does not have yet: no row where the namespace is not in it, else at least one, its stamp maybe NULL.
@@ -127,7 +129,7 @@ class Question(NamedTuple):
 
 def index_name(model: int) -> str:
     """Return the name of a model's index."""
-    return f"memory_nearest_of_{model:d}"
+    return f"memory_nearest_of_{model:d}" if model > 0 else f"memory_nearest_of_brought_{-model:d}"
 
 
 def create_index(model: int, dimension: int) -> str:

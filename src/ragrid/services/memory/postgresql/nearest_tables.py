@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import asyncpg
 
+from ragrid.services.memory.embedding.sources import brought_number
 from ragrid.services.memory.postgresql import nearest_statements as statements
 from ragrid.services.memory.postgresql.migrate import PATIENCE_S
 from ragrid.services.memory.postgresql.schema import MIGRATION_LOCK, fence
@@ -39,6 +40,18 @@ async def models_in_use(connection: asyncpg.Connection) -> dict[int, int]:
     """Return number and dimension of each model whose vectors an index can hold."""
     rows = await connection.fetch(statements.MODELS)
     return {row["number"]: row["dimension"] for row in rows}
+
+
+async def brought_models(connection: asyncpg.Connection) -> dict[int, int]:
+    """Return number and dimension of the models that callers brought, where the index has vectors of them."""
+    return {row["model"]: -row["model"] for row in await connection.fetch(statements.BROUGHT)}
+
+
+def indexable(dimension: int | None) -> dict[int, int]:
+    """Return number and dimension of a namespace's own vectors, where it has any and an index can hold them."""
+    if dimension is None or dimension > statements.DIMENSION_LIMIT:
+        return {}
+    return {brought_number(dimension): dimension}
 
 
 async def index_models(connection: asyncpg.Connection, models: Mapping[int, int]) -> frozenset[int]:

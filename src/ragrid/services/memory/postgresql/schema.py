@@ -13,6 +13,8 @@ What decides the shape:
 - Text that callers choose is `bytea`: it may hold NUL, which `text` cannot, and it is compared byte by byte.
 """
 
+from collections.abc import Sequence
+
 SCHEMA = "ragrid_memory"
 
 #: Whoever migrates holds this advisory lock until its transaction ends: "RGMS".
@@ -233,5 +235,29 @@ def fence(*tables: str) -> str:
     )
 
 
+def unfenced(tables: Sequence[str], statements: str) -> str:
+    """Return `statements` as the owner of `tables` runs them over all tenants at once."""
+    opened = "".join(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY;\n" for table in tables)
+    return opened + statements + "".join(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY;\n" for table in tables)
+
+
+_BROUGHT_BY_NAMESPACE = """
+-- Callers of each namespace bring vectors of a model of its own: the first one names it.
+ALTER TABLE namespace ADD COLUMN brought_model bytea, ADD COLUMN brought_dimension integer;
+
+-- Brought vectors of one dimension, whose ever they are, stand under the number -dimension (embedding/sources.py).
+-- Before, the first of all callers named one model for everybody, in the state `given`.
+UPDATE namespace AS n SET brought_model = convert_to(m.name, 'UTF8'), brought_dimension = m.dimension
+FROM embedding_model AS m WHERE m.state = 'given' AND EXISTS (
+  SELECT FROM memory_vector AS v WHERE v.tenant = n.tenant AND v.namespace = n.name AND v.model = m.number
+);
+UPDATE memory_vector AS v SET model = -m.dimension FROM embedding_model AS m
+WHERE m.state = 'given' AND v.model = m.number;
+DELETE FROM embedding_model WHERE state = 'given';
+"""
+
 #: Each is run once, in order, all that are missing in one transaction. Never edit one that was released: add another.
-MIGRATIONS: tuple[str, ...] = (_FIRST + _EMBEDDINGS + _SESSIONS_JOBS + fence(*FENCED),)
+MIGRATIONS: tuple[str, ...] = (
+    _FIRST + _EMBEDDINGS + _SESSIONS_JOBS + fence(*FENCED),
+    unfenced(("namespace", "memory_vector"), _BROUGHT_BY_NAMESPACE),
+)

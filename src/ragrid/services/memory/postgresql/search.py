@@ -8,17 +8,20 @@ import numpy as np
 
 from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.embedding.matrix import best
+from ragrid.services.memory.embedding.sources import GridModel, asked_number, models_of
 from ragrid.services.memory.errors import StoreBrokenError
 from ragrid.services.memory.metrics import NEAREST_SEARCHES, SEARCH_SECONDS
+from ragrid.services.memory.namespaces import EMPTY, Embedder, Room
 from ragrid.services.memory.postgresql.connections import Connections
 from ragrid.services.memory.postgresql.nearest import GONE
 from ragrid.services.memory.postgresql.nearest_search import nearest
 from ragrid.services.memory.postgresql.nearest_statements import Question
 from ragrid.services.memory.postgresql.pool import server_answered
 from ragrid.services.memory.postgresql.queries import PAST_DOCUMENTS, lexemes_in, vectors_statement, words_statement
+from ragrid.services.memory.postgresql.rooms import room_of
 from ragrid.services.memory.postgresql.telling_words import COUNTS, Count, telling
 from ragrid.services.memory.postgresql.vector_cache import VectorCache
-from ragrid.services.memory.postgresql.vectors import FACTS, MODEL, THERE
+from ragrid.services.memory.postgresql.vectors import FACTS, MODELS, ROOM, THERE
 from ragrid.services.memory.protocol.memories import Filter, past_read
 from ragrid.services.memory.protocol.search import Hit, QueryVector
 from ragrid.services.memory.ranking.facts import facts_of
@@ -41,6 +44,11 @@ class PostgresSearch(Connections):
     """See protocol/search.py."""
 
     vector_cache: VectorCache
+
+    async def embedder_of(self, scope: Scope) -> Embedder:
+        """See Search."""
+        rows = await self.rows(scope.tenant, ROOM, scope.tenant, scope.namespace)
+        return room_of(rows[0]).settings.embedder if rows else "grid"
 
     async def past_documents(self, scope: Scope, *, as_of_us: int, now_us: int, limit: int) -> tuple[bytes, ...]:
         """See Search."""
@@ -88,14 +96,15 @@ class PostgresSearch(Connections):
 
     async def _by_meaning(self, connection: asyncpg.Connection, asked: _Asked, vector: QueryVector) -> Ranked:
         """Return the nearest: each row that is passed on was seen to hold, in this snapshot."""
-        found = await connection.fetchrow(MODEL, vector.model)
-        if found is None or found["dimension"] != len(vector.values):
+        room, models = await sources(connection, asked.scope)
+        model = asked_number(room, models, vector.model, len(vector.values))
+        if model is None:
             return []
-        model: int = found["number"]
         if self.nearest.has(model):
             ranked = await nearest(connection, _question(asked, model, vector))
             if ranked is not None:
                 return ranked
+        if self.nearest.is_there:
             NEAREST_SEARCHES.labels("all").inc()
         return await self._compared(connection, asked, model, vector)
 
@@ -120,6 +129,12 @@ class PostgresSearch(Connections):
             if stamp in positions and score > 0
         ]
         return ranked[: asked.pool]
+
+
+async def sources(connection: asyncpg.Connection, scope: Scope) -> tuple[Room, tuple[GridModel, ...]]:
+    """Return what a namespace says of its vectors, and the models of the grid."""
+    row = await connection.fetchrow(ROOM, scope.tenant, scope.namespace)
+    return EMPTY if row is None else room_of(row), models_of(await connection.fetch(MODELS))
 
 
 def _question(asked: _Asked, model: int, vector: QueryVector) -> Question:

@@ -4,6 +4,8 @@ Where rows are looked up for a list of keys, each key has a lookup of its own (`
 turn it round and walk through all rows of the tenant, which it prefers while it has not counted a table yet.
 """
 
+from ragrid.services.memory.postgresql.rooms import ROOM_COLUMNS
+
 #: Take the tenant's lock: who holds it is the only one that writes for this tenant, in this or any other process.
 LOCK = """
 SELECT seq, pg_current_xact_id()::text, set_config('ragrid.tenant', tenant, true)
@@ -42,7 +44,7 @@ FROM unnest($2::text[], $3::bytea[]) AS k (namespace, fingerprint) CROSS JOIN LA
 ) AS m
 """  # noqa: S608 - our own words
 
-ROOMS = "SELECT name, settings, rows, size_bytes FROM namespace WHERE tenant = $1 AND name = ANY ($2::text[])"
+ROOMS = f"SELECT name, {ROOM_COLUMNS} FROM namespace WHERE tenant = $1 AND name = ANY ($2::text[])"  # noqa: S608 - our own words
 
 #: What idempotency keys led to, with the current state of the memories that they made.
 REQUESTS = f"""

@@ -29,6 +29,7 @@ from ragrid.services.memory.protocol.memories import Written
 from ragrid.services.memory.vectors import GivenVector
 from ragrid.services.memory.versions import expired
 
+
 class _Said(NamedTuple):
     """The text of a memory as vectors know it; no digest: it is gone."""
 

@@ -4,7 +4,12 @@
 reads each as its tenant. Vectors say much of what they stand for; they are fenced like memories.
 """
 
-MODELS = "SELECT name, dimension, state FROM embedding_model WHERE state IN ('active', 'given', 'filling')"
+from ragrid.services.memory.postgresql.rooms import ROOM_COLUMNS
+
+#: The models of the grid's embedders. Those that callers bring stand beside each namespace.
+MODELS = "SELECT number, name, dimension, state FROM embedding_model"
+ROOM = f"SELECT {ROOM_COLUMNS} FROM namespace WHERE tenant = $1 AND name = $2"  # noqa: S608 - our own words
+NAME_BROUGHT = "UPDATE namespace SET brought_model = $3, brought_dimension = $4 WHERE tenant = $1 AND name = $2"
 MODEL = "SELECT number, dimension FROM embedding_model WHERE name = $1"
 LOCK_MODELS = "LOCK TABLE embedding_model IN SHARE ROW EXCLUSIVE MODE"
 ADD_MODEL = "INSERT INTO embedding_model (name, state) VALUES ($1, 'filling') ON CONFLICT DO NOTHING"
@@ -16,31 +21,32 @@ WHERE m.number = o.model AND m.state NOT IN ('active', 'filling')
 """
 EMBEDDING_STATES = """
 SELECT m.id,
-  EXISTS (SELECT FROM memory_vector AS v WHERE v.tenant = $1 AND v.position = m.position AND v.model = a.number),
+  EXISTS (SELECT FROM memory_vector AS v WHERE v.tenant = $1 AND v.position = m.position AND v.model = $4),
   (SELECT o.is_given_up FROM embedding_outbox AS o
-   WHERE o.tenant = $1 AND o.position = m.position AND o.model = a.number)
-FROM memory AS m CROSS JOIN (SELECT number FROM embedding_model WHERE state IN ('active', 'given')) AS a
+   WHERE o.tenant = $1 AND o.position = m.position AND o.model = $4)
+FROM memory AS m
 WHERE m.tenant = $1 AND m.namespace = $2 AND m.id = ANY ($3) AND NOT m.is_deleted
 """
 SET_DIMENSION = "UPDATE embedding_model SET dimension = coalesce(dimension, $2) WHERE number = $1 RETURNING dimension"
 
-#: What a batch of changes means for outbox and vectors: `$5` is the digest of the text, NULL where the memory is gone.
+#: What a batch of changes means for outbox and vectors: `$5` is the digest of the text, NULL where the memory is gone;
+#: `$6` tells whether there is one and an embedder may have it.
 #: A text that did not change keeps its vectors, every other one waits for new ones.
 FOLLOW = """
 WITH said AS (
   SELECT * FROM unnest($2::bigint[], $3::text[], $4::bigint[], $5::bytea[], $6::boolean[])
-    AS k (position, namespace, at_us, digest, has_text)
+    AS k (position, namespace, at_us, digest, is_embedded)
 ), gone AS (
   DELETE FROM memory_vector AS v USING said AS k
   WHERE v.tenant = $1 AND v.position = k.position AND v.digest IS DISTINCT FROM k.digest
 ), silent AS (
   DELETE FROM embedding_outbox AS o USING said AS k
-  WHERE o.tenant = $1 AND o.position = k.position AND NOT k.has_text
+  WHERE o.tenant = $1 AND o.position = k.position AND NOT k.is_embedded
 )
 INSERT INTO embedding_outbox AS o (tenant, position, model, namespace, digest, since_us, next_us)
 SELECT $1, k.position, m.number, k.namespace, k.digest, k.at_us, k.at_us
 FROM said AS k CROSS JOIN embedding_model AS m
-WHERE m.state IN ('active', 'filling') AND k.has_text AND NOT EXISTS (
+WHERE m.state IN ('active', 'filling') AND k.is_embedded AND NOT EXISTS (
   SELECT FROM memory_vector AS v
   WHERE v.tenant = $1 AND v.position = k.position AND v.model = m.number AND v.digest = k.digest
 )
@@ -58,6 +64,10 @@ SELECT $1, m.position, $2, m.namespace, '', $3, $3 FROM memory AS m
 WHERE m.tenant = $1 AND m.position > $4 AND m.position <= $5 AND NOT m.is_deleted
   AND NOT EXISTS (
     SELECT FROM memory_vector AS v WHERE v.tenant = $1 AND v.position = m.position AND v.model = $2
+  )
+  AND m.namespace NOT IN (
+    SELECT name FROM namespace
+    WHERE tenant = $1 AND convert_from(settings, 'UTF8')::jsonb ->> 'embedder' IN ('given', 'none')
   )
 ON CONFLICT DO NOTHING
 """
@@ -86,13 +96,6 @@ INSERT INTO memory_vector (tenant, model, position, namespace, digest, stamp, ve
 SELECT $1, $2, * FROM unnest($3::bigint[], $4::text[], $5::bytea[], $6::bigint[], $7::bytea[])
 ON CONFLICT (tenant, position, model)
   DO UPDATE SET digest = excluded.digest, stamp = excluded.stamp, vector = excluded.vector
-"""
-BROUGHT_MODEL = """
-WITH new AS (
-  INSERT INTO embedding_model (name, state, dimension) SELECT $1, 'given', $2
-  WHERE NOT EXISTS (SELECT FROM embedding_model WHERE name = $1) RETURNING number
-)
-SELECT number FROM new UNION ALL SELECT number FROM embedding_model WHERE name = $1
 """
 LEAVE_POSITIONS = "DELETE FROM embedding_outbox WHERE tenant = $1 AND model = $2 AND position = ANY ($3::bigint[])"
 LEAVE = "DELETE FROM embedding_outbox WHERE tenant = $1 AND number = ANY ($2::bigint[])"

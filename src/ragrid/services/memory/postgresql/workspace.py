@@ -6,7 +6,7 @@ batch instead of a few for each change.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -14,11 +14,9 @@ from ragrid.services.memory.changes import Change, Create, Replace, Restore, Sco
 from ragrid.services.memory.errors import VersionError
 from ragrid.services.memory.ground import Outcome, Remembered, room_after
 from ragrid.services.memory.model import fingerprint_of
-from ragrid.services.memory.namespaces import Room
+from ragrid.services.memory.namespaces import Brought, Room
 from ragrid.services.memory.postgresql.lexemes import lexemes_of
 from ragrid.services.memory.protocol.memories import IDEMPOTENCY_US
-from ragrid.services.memory.validate import Fault
-from ragrid.services.memory.vectors import GivenVector, fault_of_vector
 
 #: Namespace and id: what a memory is called within its tenant.
 Key = tuple[str, str]
@@ -98,6 +96,8 @@ class Pending:
         self.unindexed: set[int] = set()
         self.requests: dict[RequestKey, Request] = {}
         self.growth: dict[str, Growth] = {}
+        #: Of namespaces into which a vector was brought for the first time.
+        self.brought: dict[str, Brought] = {}
         self.next_expiry_us: int | None = None
 
     def note_expiry(self, expires_us: int | None) -> None:
@@ -122,8 +122,7 @@ class Workspace:
         self._loaded_twins: set[tuple[str, bytes]] = set()
         self._rooms: dict[str, Room] = {}
         self._requests: dict[RequestKey, Request | None] = {}
-        self._models: dict[str, int | None] | None = None
-        self._brought: str | None = None
+        self._models: Mapping[str, int | None] | None = None
 
     # What the server says; what was decided since is newer and stays.
 
@@ -144,9 +143,9 @@ class Workspace:
         """Take in the settings and the size of a namespace."""
         self._rooms.setdefault(namespace, room)
 
-    def know_models(self, models: dict[str, int | None], brought: str | None) -> None:
-        """Take in the models that searches use, with their dimensions, and which of them callers have brought."""
-        self._models, self._brought = models, brought
+    def know_models(self, models: Mapping[str, int | None]) -> None:
+        """Take in the models of the grid's embedders that are in use, with their dimensions."""
+        self._models = models
 
     def put_room(self, namespace: str, room: Room) -> None:
         """Take in settings that this transaction has written."""
@@ -187,14 +186,11 @@ class Workspace:
         ]
         return max(seen)[1] if seen else None
 
-    def vector_fault(self, given: GivenVector) -> Fault | None:
+    def grid_models(self) -> Mapping[str, int | None]:
         """See Ground."""
         if self._models is None:
             raise NotLoadedError(Need(models=True))
-        fault = fault_of_vector(given, self._models, brought=self._brought)
-        if not self._models:
-            self.know_models({given.model: len(given.values)}, given.model)
-        return fault
+        return self._models
 
     def room(self, scope: Scope) -> Room:
         """See Ground."""
@@ -252,7 +248,10 @@ class Workspace:
         growth.rows += version.rows_delta
         growth.size_bytes += version.size_delta
         if namespace in self._rooms:
-            self._rooms[namespace] = room_after(self._rooms[namespace], [version])
+            before = self._rooms[namespace]
+            after = self._rooms[namespace] = room_after(before, [version])
+            if after.brought is not None and before.brought is None:
+                pending.brought[namespace] = after.brought
         self._held[key] = Held(version.stored, words, version.fingerprint)
         if version.fingerprint is not None:
             self._alike[namespace, version.fingerprint].add(version.id)

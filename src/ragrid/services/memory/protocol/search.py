@@ -1,12 +1,12 @@
 """Searching: what a store finds for a question."""
 
-from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
 from ragrid.inference.embedder import FloatArray
 from ragrid.services.memory.changes import Scope
+from ragrid.services.memory.namespaces import Embedder
 from ragrid.services.memory.protocol.memories import Filter
 from ragrid.services.memory.ranking.fusion import PLAIN, Explanation, Ranking
 
@@ -51,11 +51,10 @@ class Search(Protocol):
         """
         ...
 
+    async def embedder_of(self, scope: Scope) -> Embedder:
+        """Return what a namespace says about where its vectors come from."""
+        ...
+
     async def past_documents(self, scope: Scope, *, as_of_us: int, now_us: int, limit: int) -> tuple[bytes, ...]:
         """Return up to `limit` memories as they were at `as_of_us`, of those whose contents may be seen now."""
         ...
-
-
-def hits_of(ranked: Sequence[tuple[float, bytes]]) -> tuple[Hit, ...]:
-    """Return the hits for `(score, doc)` pairs, best first, with scores relative to the best."""
-    return tuple(Hit(score / ranked[0][0], doc) for score, doc in ranked)

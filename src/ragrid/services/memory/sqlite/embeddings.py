@@ -1,17 +1,18 @@
 """Vectors and their outbox in SQLite: what the embedding worker asks of the store."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import apsw
 import msgspec
 
 from ragrid.services.memory.changes import Scope
+from ragrid.services.memory.embedding.sources import models_in_use, models_of, searched_number
 from ragrid.services.memory.embedding.text import digest_of, embedding_text
 from ragrid.services.memory.model import EmbeddingStatus, Memory
 from ragrid.services.memory.protocol.embeddings import (
     Due,
     Embedded,
-    Model,
     Models,
     Outbox,
     Refused,
@@ -20,6 +21,7 @@ from ragrid.services.memory.protocol.embeddings import (
 )
 from ragrid.services.memory.sqlite.connections import Connections
 from ragrid.services.memory.sqlite.files import fetch
+from ragrid.services.memory.sqlite.nearest import sources
 from ragrid.services.memory.sqlite.vectors import DUE, MODEL_NUMBER, MODELS, OUTBOX, STATES
 from ragrid.services.memory.sqlite.writing import embeddings as writing
 
@@ -36,9 +38,7 @@ class SqliteEmbeddings(Connections):
 
     async def models(self) -> Models:
         """See Embeddings."""
-        rows = await self.in_pool(lambda reader: fetch(reader, MODELS))
-        by_state = {"active" if state == "given" else state: Model(name, dimension) for name, dimension, state in rows}
-        return Models(by_state.get("active"), by_state.get("filling"))
+        return models_in_use(models_of(await self.in_pool(lambda reader: fetch(reader, MODELS))))
 
     async def fill_outbox(self, model: str, *, now_us: int, limit: int, after: int = 0) -> int | None:
         """See Embeddings."""
@@ -85,7 +85,14 @@ class SqliteEmbeddings(Connections):
     async def embedding_states(self, scope: Scope, memory_ids: Sequence[str]) -> Mapping[str, EmbeddingStatus]:
         """See Embeddings."""
         wanted = msgspec.json.encode(memory_ids).decode()
-        rows = await self.rows(scope, lambda number: (STATES, (wanted, number)))
+
+        def work(reader: apsw.Connection) -> Sequence[Any]:
+            namespace = self.number(reader, scope)
+            room, models = (None, ()) if namespace is None else sources(reader, namespace)
+            searched = None if room is None else searched_number(room, models)
+            return [] if searched is None else fetch(reader, STATES, (searched, wanted, namespace))
+
+        rows = await self.in_pool(work)
         return {memory_id: status_of(has_vector, is_given_up) for memory_id, has_vector, is_given_up in rows}
 
     async def retry_refused(self, model: str, *, tenant: str | None, now_us: int) -> int:

@@ -8,12 +8,15 @@ import numpy as np
 
 from ragrid.inference.embedder import FloatArray
 from ragrid.services.memory.embedding.matrix import IntArray, best, unpack
+from ragrid.services.memory.embedding.sources import GridModel, asked_number, models_of
+from ragrid.services.memory.namespaces import Room
 from ragrid.services.memory.protocol.memories import Filter
 from ragrid.services.memory.protocol.search import QueryVector
 from ragrid.services.memory.ranking.fusion import Ranked
 from ragrid.services.memory.sqlite.files import fetch
+from ragrid.services.memory.sqlite.queries import room_of
 from ragrid.services.memory.sqlite.vector_cache import VectorCache
-from ragrid.services.memory.sqlite.vectors import MODEL_NUMBER, THERE, allowed_statement, holding_statement
+from ragrid.services.memory.sqlite.vectors import MODELS, ROOM, THERE, allowed_statement, holding_statement
 
 #: How many are looked at first: times what is wanted.
 FIRST_LOOK = 2
@@ -35,10 +38,10 @@ def nearest(reader: apsw.Connection, cache: VectorCache, namespace: int, vector:
 
     `reader` is in a transaction: each that is returned was seen to hold in its snapshot, within the filter.
     """
-    found = fetch(reader, MODEL_NUMBER, (vector.model,))
-    if not found or found[0][1] != len(vector.values):
+    room, models = sources(reader, namespace)
+    model = None if room is None else asked_number(room, models, vector.model, len(vector.values))
+    if model is None:
         return []
-    model: int = found[0][0]
     stamps, bounds = cache.bounds(reader, namespace, model, vector.values)
     look = _Look(reader, namespace, model, vector.values, sought)
     ranked = look.among(stamps, bounds)
@@ -50,6 +53,12 @@ def nearest(reader: apsw.Connection, cache: VectorCache, namespace: int, vector:
         places = look.allowed(stamps)
         ranked = look.among(stamps[places], bounds[places]) or []
     return ranked
+
+
+def sources(reader: apsw.Connection, namespace: int) -> tuple[Room | None, tuple[GridModel, ...]]:
+    """Return what a namespace says of its vectors, None when it is gone, and the models of the grid."""
+    rows = fetch(reader, ROOM, (namespace,))
+    return room_of(rows[0]) if rows else None, models_of(fetch(reader, MODELS))
 
 
 class _Look:

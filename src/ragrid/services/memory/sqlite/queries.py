@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from ragrid.services.memory.changes import Scope
-from ragrid.services.memory.namespaces import Namespace, NamespaceSettings, Room
+from ragrid.services.memory.namespaces import Brought, Namespace, NamespaceSettings, Room
 from ragrid.services.memory.protocol.memories import Filter
 from ragrid.services.memory.sqlite.where import where
 
@@ -104,7 +104,10 @@ def _matching(namespace: int, wanted: Filter, now_us: int) -> tuple[str, str, tu
     return f"memory AS m{joins}", " AND ".join(conditions), (*tag_parameters, *parameters)
 
 
-_NAMESPACE = "SELECT name, id, settings, rows, size_bytes, version, created_us, updated_us, updated_by FROM namespace"
+#: What `room_of` reads, in its order; and `namespace_of`.
+ROOM_COLUMNS = "settings, rows, size_bytes, brought_model, brought_dimension"
+NAMESPACE_COLUMNS = f"name, id, version, created_us, updated_us, updated_by, {ROOM_COLUMNS}"
+_NAMESPACE = f"SELECT {NAMESPACE_COLUMNS} FROM namespace"  # noqa: S608 - our own words
 USAGE = """
 SELECT count(*), coalesce(sum(rows), 0), coalesce(sum(size_bytes), 0) FROM namespace WHERE tenant = ? AND is_gone = 0
 """
@@ -123,8 +126,15 @@ def namespaces_statement(tenant: str, *, limit: int, before: int | None) -> Stat
 
 def namespace_of(row: Sequence[Any]) -> Namespace:
     """Return the namespace in a row."""
-    name, number, settings, rows, size_bytes, *life = row
-    return Namespace(name, number, Room(_decode_settings(settings or b"{}"), rows, size_bytes), *life)
+    name, number, version, created_us, updated_us, updated_by, *room = row
+    return Namespace(name, number, room_of(room), version, created_us, updated_us, updated_by)
+
+
+def room_of(row: Sequence[Any]) -> Room:
+    """Return the settings of a namespace, and what is in it."""
+    settings, rows, size_bytes, model, dimension = row
+    brought = None if model is None else Brought(model, dimension)
+    return Room(_decode_settings(settings or b"{}"), rows, size_bytes, brought)
 
 
 def conditions_of(

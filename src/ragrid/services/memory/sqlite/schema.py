@@ -244,6 +244,27 @@ FROM memory WHERE is_deleted = 0;
 ALTER TABLE memory DROP COLUMN fingerprint;
 """
 
+_BROUGHT_BY_NAMESPACE = """
+-- Callers of each namespace bring vectors of a model of its own: the first one names it.
+ALTER TABLE namespace ADD COLUMN brought_model TEXT;
+ALTER TABLE namespace ADD COLUMN brought_dimension INTEGER;
+
+-- Brought vectors of one dimension, whose ever they are, stand under the number -dimension (embedding/sources.py).
+-- Before, the first of all callers named one model for everybody, in the state `given`.
+INSERT INTO embedding_model (number, name, dimension, state)
+SELECT -dimension, 'brought by callers, ' || dimension, dimension, 'brought' FROM embedding_model
+WHERE state = 'given' AND dimension IS NOT NULL;
+UPDATE namespace SET (brought_model, brought_dimension) = (
+  SELECT m.name, m.dimension FROM embedding_model AS m WHERE m.state = 'given'
+) WHERE is_gone = 0 AND EXISTS (
+  SELECT 1 FROM embedding_model AS m CROSS JOIN memory_vector AS v ON v.model = m.number AND v.namespace = namespace.id
+  WHERE m.state = 'given'
+);
+UPDATE memory_vector SET model = (SELECT -m.dimension FROM embedding_model AS m WHERE m.state = 'given')
+WHERE model IN (SELECT m.number FROM embedding_model AS m WHERE m.state = 'given');
+DELETE FROM embedding_model WHERE state = 'given';
+"""
+
 #: Each is run once, in order, in one transaction of its own together with the new user_version. Never edit one that
 #: was released: add another.
 MIGRATIONS: tuple[str, ...] = (
@@ -252,4 +273,5 @@ MIGRATIONS: tuple[str, ...] = (
     _NAMESPACES_AND_TWINS,
     _EMBEDDINGS,
     _ONE_COPY_AND_TWIN_WORDS,
+    _BROUGHT_BY_NAMESPACE,
 )

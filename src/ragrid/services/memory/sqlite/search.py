@@ -9,22 +9,25 @@ import msgspec
 
 from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.metrics import SEARCH_SECONDS
+from ragrid.services.memory.namespaces import Embedder
 from ragrid.services.memory.protocol.memories import Filter, past_read
 from ragrid.services.memory.protocol.search import Hit, QueryVector
 from ragrid.services.memory.ranking.documents import best_among
 from ragrid.services.memory.ranking.facts import facts_of
 from ragrid.services.memory.ranking.fusion import PLAIN, Ranked, Ranking, Scored, adjust, fuse, pool_size
 from ragrid.services.memory.sqlite.common_words import CommonWords, Telling
-from ragrid.services.memory.sqlite.connections import Connections
+from ragrid.services.memory.sqlite.connections import Connections, broken
 from ragrid.services.memory.sqlite.files import fetch
 from ragrid.services.memory.sqlite.index_words import scope_word
 from ragrid.services.memory.sqlite.nearest import FIRST_LOOK, Sought, nearest
 from ragrid.services.memory.sqlite.queries import (
     PAST_DOCUMENTS,
     list_statement,
+    room_of,
     seen_statement,
 )
 from ragrid.services.memory.sqlite.vector_cache import VectorCache
+from ragrid.services.memory.sqlite.vectors import ROOM
 from ragrid.services.memory.sqlite.word_statements import index_statement, words_statement
 from ragrid.services.memory.words import match_anywhere, match_expression
 
@@ -69,6 +72,15 @@ class SqliteSearch(Connections):
                 return () if number is None else _hits(reader, number, found, asked)
 
             return await self.in_pool(work)
+
+    async def embedder_of(self, scope: Scope) -> Embedder:
+        """See Search. On the event loop, as every point read."""
+        try:
+            number = self.number(self.reader, scope)
+            rows = [] if number is None else fetch(self.reader, ROOM, (number,))
+        except apsw.Error as error:
+            raise broken(error) from error
+        return room_of(rows[0]).settings.embedder if rows else "grid"
 
     async def past_documents(self, scope: Scope, *, as_of_us: int, now_us: int, limit: int) -> tuple[bytes, ...]:
         """See Search."""

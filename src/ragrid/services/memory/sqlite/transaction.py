@@ -10,17 +10,17 @@ import apsw
 import msgspec
 
 from ragrid.services.memory.changes import Scope
-from ragrid.services.memory.namespaces import EMPTY, NamespaceSettings, Room
+from ragrid.services.memory.embedding.sources import GridModel, models_of
+from ragrid.services.memory.namespaces import EMPTY, Brought, NamespaceSettings, Room
 from ragrid.services.memory.sqlite.files import fetch
+from ragrid.services.memory.sqlite.queries import room_of
+from ragrid.services.memory.sqlite.vectors import MODELS, ROOM
 
 NAMESPACE = "SELECT id FROM namespace WHERE tenant = ? AND name = ?"
 #: Namespace numbers that are remembered between transactions.
 NAMESPACES_KEPT = 10_000
 #: What deletes and sweeps may use of a store that is full to its limit: these pages of 4 KiB, or a twentieth.
 RESERVE_PAGES = 256
-
-
-_decode_settings = msgspec.json.Decoder(NamespaceSettings).decode
 
 
 class Undo(Exception):  # noqa: N818 - no error: an order
@@ -54,8 +54,8 @@ class Transaction:
             None if max_bytes is None else max(1, max_bytes // fetch(connection, "PRAGMA page_size")[0][0])
         )
         self._has_reserve = True
-        #: Numbers of the models that want a vector of each text; None until they are read.
-        self.models: tuple[int, ...] | None = None
+        #: The models of the grid's embedders; None: they are read anew.
+        self._models: tuple[GridModel, ...] | None = None
         self._namespaces: dict[Scope, int] = {}
         self._rooms: dict[int, Room] = {}
         self._changed_rooms: set[int] = set()
@@ -106,7 +106,7 @@ class Transaction:
         if self._connection.in_transaction:
             self.run("ROLLBACK")
         self.seq, self.rows = self._committed
-        self.models = None
+        self._models = None
         self.changed.clear()
         self.forget_namespaces()
 
@@ -143,23 +143,36 @@ class Transaction:
         """Return the settings of a namespace and what is in it."""
         known = self._rooms.get(number)
         if known is None:
-            sql = "SELECT settings, rows, size_bytes FROM namespace WHERE id = ?"
-            settings, rows, size_bytes = self.run(sql, (number,)).fetchall()[0]
-            known = Room(_decode_settings(settings or b"{}"), rows, size_bytes)
-            self._rooms[number] = known
+            known = self._rooms[number] = room_of(self.run(ROOM, (number,)).fetchall()[0])
         return known
 
     def count(self, number: int, rows: int, size_bytes: int) -> None:
         """Add to what is in a namespace, and in the store; less than nothing takes away."""
         before = self.room(number)
-        self._rooms[number] = Room(before.settings, before.rows + rows, before.size_bytes + size_bytes)
+        after = (before.rows + rows, before.size_bytes + size_bytes)
+        self._rooms[number] = Room(before.settings, *after, before.brought)
         self._changed_rooms.add(number)
         self.rows += rows
 
     def put_settings(self, number: int, settings: NamespaceSettings) -> None:
         """Let the changes that follow see new settings; they are written by who calls this."""
-        before = self.room(number)
-        self._rooms[number] = Room(settings, before.rows, before.size_bytes)
+        self._rooms[number] = msgspec.structs.replace(self.room(number), settings=settings)
+
+    def put_brought(self, number: int, brought: Brought | None) -> None:
+        """Let a namespace's own vectors be of this model; None: of the one that the next vector names."""
+        self._rooms[number] = msgspec.structs.replace(self.room(number), brought=brought)
+        told = (None, None) if brought is None else (brought.model, brought.dimension)
+        self.run("UPDATE namespace SET brought_model = ?, brought_dimension = ? WHERE id = ?", (*told, number))
+
+    def models(self) -> tuple[GridModel, ...]:
+        """Return the models of the grid's embedders, present and past."""
+        if self._models is None:
+            self._models = models_of(self.run(MODELS).fetchall())
+        return self._models
+
+    def forget_models(self) -> None:
+        """Read the models anew: one has changed."""
+        self._models = None
 
     def drop_namespace(self, scope: Scope, number: int) -> None:
         """Let nothing find a namespace by its name any more, and count nothing of it."""

@@ -3,10 +3,12 @@
 import msgspec
 
 from ragrid.services.memory.protocol.memories import Filter
-from ragrid.services.memory.sqlite.queries import Statement, conditions_of, tag_joins
+from ragrid.services.memory.sqlite.queries import ROOM_COLUMNS, Statement, conditions_of, tag_joins
 
-MODELS = "SELECT name, dimension, state FROM embedding_model WHERE state IN ('active', 'given', 'filling')"
-MODEL_NUMBER = "SELECT number, dimension FROM embedding_model WHERE name = ?"
+#: The models of the grid's embedders; those that callers bring have numbers below 0.
+MODELS = "SELECT number, name, dimension, state FROM embedding_model WHERE number > 0"
+MODEL_NUMBER = "SELECT number, dimension FROM embedding_model WHERE name = ? AND number > 0"
+ROOM = f"SELECT {ROOM_COLUMNS} FROM namespace WHERE id = ?"  # noqa: S608 - our own words
 COUNT = "SELECT count(*) FROM memory_vector WHERE model = ? AND namespace = ?"
 NEW_VECTORS = """
 SELECT stamp, vector FROM memory_vector WHERE model = ? AND namespace = ? AND stamp > ? ORDER BY stamp LIMIT ?
@@ -22,10 +24,9 @@ FROM embedding_outbox WHERE model = ?
 """
 STATES = """
 SELECT m.id,
-  EXISTS (SELECT 1 FROM memory_vector AS v WHERE v.position = m.position AND v.model = a.number),
-  (SELECT o.is_given_up FROM embedding_outbox AS o WHERE o.position = m.position AND o.model = a.number)
-FROM json_each(?) AS c CROSS JOIN memory AS m ON m.namespace = ? AND m.id = c.value
-CROSS JOIN (SELECT number FROM embedding_model WHERE state IN ('active', 'given')) AS a
+  EXISTS (SELECT 1 FROM memory_vector AS v WHERE v.position = m.position AND v.model = ?1),
+  (SELECT o.is_given_up FROM embedding_outbox AS o WHERE o.position = m.position AND o.model = ?1)
+FROM json_each(?2) AS c CROSS JOIN memory AS m ON m.namespace = ?3 AND m.id = c.value
 WHERE m.is_deleted = 0
 """
 THERE = "SELECT count(*) FROM json_each(?) AS c CROSS JOIN memory_vector AS v ON v.stamp = c.value"

@@ -6,30 +6,48 @@ from ragrid.errors import RagridError
 from ragrid.services.memory.changes import Version
 from ragrid.services.memory.embedding.matrix import pack
 from ragrid.services.memory.embedding.models import dimension_of, states_of
+from ragrid.services.memory.embedding.sources import Turn, brought_number
 from ragrid.services.memory.embedding.text import digest_of, embedding_text
+from ragrid.services.memory.namespaces import Brought
 from ragrid.services.memory.protocol.embeddings import Embedded, Refused
 from ragrid.services.memory.sqlite.transaction import Transaction
 from ragrid.services.memory.vectors import GivenVector
 
-_MODELS = "SELECT number FROM embedding_model WHERE state IN ('active', 'filling')"
-_MODEL = "SELECT number, dimension FROM embedding_model WHERE name = ?"
 _ENQUEUE = "INSERT OR REPLACE INTO embedding_outbox VALUES (?, ?, ?, ?, ?, ?, 0, 0, NULL)"
 _LEAVE = "DELETE FROM embedding_outbox WHERE position = ? AND model = ?"
 _KEEP = "INSERT OR REPLACE INTO memory_vector (model, namespace, position, digest, vector) VALUES (?, ?, ?, ?, ?)"
-_HELD = "SELECT digest FROM memory_vector WHERE position = ? AND model = ?"
+_HELD = "SELECT 1 FROM memory_vector WHERE position = ? AND model = ?"
+_OF_NAMESPACE = "DELETE FROM memory_vector WHERE namespace = ? AND model IN (SELECT number FROM embedding_model WHERE"
+_DROP_MADE = f"{_OF_NAMESPACE} number > 0)"
+_DROP_BROUGHT = f"{_OF_NAMESPACE} number < 0)"
 # The digest of a line that `fill_outbox` made is empty: any text of the memory answers it.
 _WAITING = "SELECT namespace FROM embedding_outbox WHERE position = ? AND model = ? AND digest IN (?, x'')"
 _REFUSED = """
 UPDATE embedding_outbox SET attempts = attempts + 1, next_us = ?, is_given_up = ?, reason = ?
 WHERE position = ? AND model = ? AND digest IN (?, x'')
 """
-# What a model lacks behind a position: live memories with neither a vector nor a place in the outbox.
+# What a model lacks: live memories with neither a vector nor a place in the outbox.
 _LACKING = """
 INSERT INTO embedding_outbox
 SELECT m.position, ?1, m.namespace, x'', ?2, ?2, 0, 0, NULL FROM memory AS m
-WHERE m.position > ?3 AND m.position <= ?4 AND m.is_deleted = 0
+WHERE m.is_deleted = 0
   AND NOT EXISTS (SELECT 1 FROM memory_vector AS v WHERE v.position = m.position AND v.model = ?1)
   AND NOT EXISTS (SELECT 1 FROM embedding_outbox AS o WHERE o.position = m.position AND o.model = ?1)
+"""
+_LACKING_BEHIND = f"""
+{_LACKING} AND m.position > ?3 AND m.position <= ?4 AND m.namespace NOT IN (
+  SELECT id FROM namespace WHERE CAST(settings AS TEXT) ->> '$.embedder' IN ('given', 'none')
+)
+"""  # noqa: S608 - our own words
+_LACKING_IN = f"{_LACKING} AND m.namespace = ?3"
+# Numbers from 0 down are those of brought vectors.
+_ADD_MODEL = """
+INSERT OR IGNORE INTO embedding_model (number, name, state)
+SELECT max(0, coalesce(max(number), 0)) + 1, ?, 'filling' FROM embedding_model
+"""
+_DIMENSION = """
+INSERT OR IGNORE INTO embedding_model (number, name, dimension, state)
+VALUES (?1, 'brought by callers, ' || ?2, ?2, 'brought')
 """
 
 
@@ -41,37 +59,51 @@ def note_version(transaction: Transaction, namespace: int, version: Version) -> 
         transaction.run("DELETE FROM embedding_outbox WHERE position = ?", (position,))
         return
     given = version.embedding
-    brought = None if given is None else _model_brought(transaction, given)
-    models = _wanted(transaction)
-    if not models and brought is None:
-        if not version.is_made:
-            _forget_other_texts(transaction, version.position, digest_of(embedding_text(version.memory)))
+    wanted = _wanted(transaction, namespace)
+    if version.is_made and not wanted and given is None:
         return
     text = embedding_text(version.memory)
     digest = digest_of(text)
-    if given is not None and brought is not None:
+    if not version.is_made:
+        transaction.run("DELETE FROM memory_vector WHERE position = ? AND digest <> ?", (position, digest))
+    brought = None
+    if given is not None:
+        brought = _number_for(transaction, namespace, given, is_brought=version.is_brought)
         transaction.run(_KEEP, (brought, namespace, position, digest, pack(given.direction)))
         transaction.run(_LEAVE, (position, brought))
-    for model in models:
+    for model in wanted:
         if model == brought:
             continue
         if not version.is_made:
-            if _has_vector(transaction, position, model, digest):
+            if transaction.run(_HELD, (position, model)).fetchall():
                 continue
-            transaction.run("DELETE FROM memory_vector WHERE position = ? AND model = ?", (position, model))
             transaction.run(_LEAVE, (position, model))
         if text:
             transaction.run(_ENQUEUE, (position, model, namespace, digest, version.at_us, version.at_us))
 
 
+def follow_settings(transaction: Transaction, namespace: int, turn: Turn, now_us: int) -> None:
+    """Let outbox and vectors follow a setting that was changed, all of them at once."""
+    if not turn.keeps_made:
+        transaction.run("DELETE FROM embedding_outbox WHERE namespace = ?", (namespace,))
+        transaction.run(_DROP_MADE, (namespace,))
+    if not turn.keeps_brought:
+        transaction.run(_DROP_BROUGHT, (namespace,))
+        transaction.put_brought(namespace, None)
+    if turn.is_filled:
+        for model in _wanted(transaction, namespace):
+            transaction.run(_LACKING_IN, (model, now_us, namespace))
+
+
 def use_models(transaction: Transaction, wanted: Sequence[str]) -> None:
     """See Embeddings."""
-    transaction.models = None
+    transaction.forget_models()
     for name in wanted:
-        transaction.run("INSERT OR IGNORE INTO embedding_model (name, state) VALUES (?, 'filling')", (name,))
-    before = dict(transaction.run("SELECT name, state FROM embedding_model").fetchall())
+        transaction.run(_ADD_MODEL, (name,))
+    before = {one.name: one.state for one in transaction.models()}
     for name, state in states_of(before, wanted).items():
         transaction.run("UPDATE embedding_model SET state = ? WHERE name = ?", (state, name))
+    transaction.forget_models()
     idle = "SELECT number FROM embedding_model WHERE state NOT IN ('active', 'filling')"
     transaction.run(f"DELETE FROM embedding_outbox WHERE model IN ({idle})")  # noqa: S608 - our own words
 
@@ -82,7 +114,7 @@ def fill_outbox(transaction: Transaction, name: str, *, now_us: int, limit: int,
     seen = "SELECT position FROM memory WHERE position > ? ORDER BY position LIMIT 1 OFFSET ?"
     found = transaction.run(seen, (after, limit - 1)).fetchall()
     last = found[0][0] if found else 2**62
-    transaction.run(_LACKING, (number, now_us, after, last))
+    transaction.run(_LACKING_BEHIND, (number, now_us, after, last))
     return last if found else None
 
 
@@ -92,6 +124,7 @@ def store_vectors(transaction: Transaction, name: str, embedded: Sequence[Embedd
     made = dimension_of(name, embedded, dimension)
     if made != dimension:
         transaction.run("UPDATE embedding_model SET dimension = ? WHERE number = ?", (made, number))
+        transaction.forget_models()
     for one in embedded:
         waiting = transaction.run(_WAITING, (one.position, number, one.digest)).fetchall()
         if waiting and one.vector is not None:
@@ -126,7 +159,7 @@ def switch_model(transaction: Transaction, name: str) -> bool:
     waiting = "SELECT 1 FROM embedding_outbox WHERE model = ? AND is_given_up = 0 LIMIT 1"
     if state != "filling" or transaction.run(waiting, (number,)).fetchall():
         return bool(state == "active")
-    transaction.models = None
+    transaction.forget_models()
     before = transaction.run("SELECT number FROM embedding_model WHERE state = 'active'").fetchall()
     for (old,) in before:
         transaction.run("UPDATE embedding_model SET state = 'replaced' WHERE number = ?", (old,))
@@ -146,41 +179,31 @@ def drop_vectors(transaction: Transaction, *, limit: int) -> bool:
     gone = transaction.run(delete, (number, limit))
     if len(gone.fetchall()) < limit:
         transaction.run("DELETE FROM embedding_model WHERE number = ?", (number,))
+        transaction.forget_models()
     return True
 
 
-def _model_brought(transaction: Transaction, given: GivenVector) -> int | None:
-    """Return the model of a vector that a caller brought; the first one makes its model the one in use."""
-    rows = transaction.run(_MODEL, (given.model,)).fetchall()
-    if not rows:
-        if transaction.run("SELECT 1 FROM embedding_model WHERE state IN ('active', 'given')").fetchall():
-            return None
-        made = "INSERT INTO embedding_model (name, dimension, state) VALUES (?, ?, 'given') RETURNING number"
-        rows = transaction.run(made, (given.model, len(given.values))).fetchall()
-        return int(rows[0][0])
-    number, dimension = rows[0]
-    return number if dimension == len(given.values) else None
+def _number_for(transaction: Transaction, namespace: int, given: GivenVector, *, is_brought: bool) -> int:
+    """Return the number of a vector that a caller brought; a namespace's first one names its model."""
+    if not is_brought:
+        return _model(transaction, given.model)[0]
+    dimension = len(given.values)
+    number = brought_number(dimension)
+    if transaction.room(namespace).brought is None:
+        transaction.run(_DIMENSION, (number, dimension))
+        transaction.put_brought(namespace, Brought(given.model, dimension))
+    return number
 
 
-def _forget_other_texts(transaction: Transaction, position: int, digest: bytes) -> None:
-    """Drop the vectors of a text that a memory has no longer."""
-    transaction.run("DELETE FROM memory_vector WHERE position = ? AND digest <> ?", (position, digest))
-
-
-def _wanted(transaction: Transaction) -> tuple[int, ...]:
-    if transaction.models is None:
-        transaction.models = tuple(number for (number,) in transaction.run(_MODELS).fetchall())
-    return transaction.models
-
-
-def _has_vector(transaction: Transaction, position: int, model: int, digest: bytes) -> bool:
-    rows = transaction.run(_HELD, (position, model)).fetchall()
-    return bool(rows) and rows[0][0] == digest
+def _wanted(transaction: Transaction, namespace: int) -> tuple[int, ...]:
+    """Return the numbers of the models that want a vector of each text of a namespace."""
+    if transaction.room(namespace).settings.embedder != "grid":
+        return ()
+    return tuple(one.number for one in transaction.models() if one.state in {"active", "filling"})
 
 
 def _model(transaction: Transaction, name: str) -> tuple[int, int | None]:
-    rows = transaction.run(_MODEL, (name,)).fetchall()
-    if not rows:
+    found = next((one for one in transaction.models() if one.name == name), None)
+    if found is None:
         raise RagridError(f"no model {name!r} in the store; it was taken out of the settings")
-    number, dimension = rows[0]
-    return number, dimension
+    return found.number, found.dimension

@@ -1,14 +1,14 @@
 """The store as a decision sees it from inside the writer's transaction."""
 
+from collections.abc import Mapping
+
 from ragrid.services.memory.changes import Scope, Stored
+from ragrid.services.memory.embedding.sources import in_use
 from ragrid.services.memory.ground import Remembered
 from ragrid.services.memory.namespaces import EMPTY, Room
 from ragrid.services.memory.sqlite.index_words import twin_word
 from ragrid.services.memory.sqlite.transaction import Transaction
-from ragrid.services.memory.sqlite.vectors import MODELS
 from ragrid.services.memory.sqlite.writing.versions import current_of
-from ragrid.services.memory.validate import Fault
-from ragrid.services.memory.vectors import GivenVector, fault_of_vector
 
 _DOCUMENT = "SELECT doc FROM memory_version WHERE namespace = ? AND id = ? AND version = ?"
 _TWIN = """
@@ -55,11 +55,9 @@ class SqliteGround:
         namespace = self._transaction.namespace(scope)
         return EMPTY if namespace is None else self._transaction.room(namespace)
 
-    def vector_fault(self, given: GivenVector) -> Fault | None:
+    def grid_models(self) -> Mapping[str, int | None]:
         """See Ground."""
-        rows = self._run(MODELS).fetchall()
-        brought = next((name for name, _, state in rows if state == "given"), None)
-        return fault_of_vector(given, {name: dimension for name, dimension, _ in rows}, brought=brought)
+        return in_use(self._transaction.models())
 
     def remembered(self, scope: Scope, actor: str, key: str, now_us: int) -> Remembered | None:
         """See Ground."""

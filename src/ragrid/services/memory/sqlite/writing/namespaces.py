@@ -5,10 +5,12 @@ import itertools
 import msgspec
 
 from ragrid.services.memory.changes import Condition, Scope
+from ragrid.services.memory.embedding.sources import turn_of
 from ragrid.services.memory.errors import NoNamespaceError
 from ragrid.services.memory.namespaces import Namespace, PutNamespace, check_version
 from ragrid.services.memory.sqlite.queries import namespace_of, namespace_statement
 from ragrid.services.memory.sqlite.transaction import Transaction
+from ragrid.services.memory.sqlite.writing.embeddings import follow_settings
 
 _PUT = "UPDATE namespace SET settings = ?, version = ?, updated_us = ?, updated_by = ? WHERE id = ?"
 #: A name that no namespace can have.
@@ -43,7 +45,10 @@ def put_namespace(transaction: Transaction, put: PutNamespace) -> Namespace:
     if number is None:
         number = transaction.make_namespace(put.scope, put.at_us)
     version = 1 if current is None else current.version + 1
+    turn = turn_of(transaction.room(number).settings.embedder, put.settings.embedder)
     transaction.put_settings(number, put.settings)
+    if turn is not None:
+        follow_settings(transaction, number, turn, put.at_us)
     transaction.run(_PUT, (msgspec.json.encode(put.settings), version, put.at_us, put.actor, number))
     created_us = put.at_us if current is None else current.created_us
     room = transaction.room(number)
