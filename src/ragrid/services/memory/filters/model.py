@@ -5,12 +5,11 @@ types are never equal and never ordered (1 and 1.0 are both numbers). Strings ar
 """
 
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Literal
 
 import msgspec
 
 Op = Literal["eq", "ne", "in", "gt", "gte", "lt", "lte", "exists", "prefix", "contains"]
-OPS: tuple[str, ...] = get_args(Op)
 
 Value = str | int | float | bool
 #: What a member holds; `any` is decided by the memory: the values inside `metadata` and `data`.
