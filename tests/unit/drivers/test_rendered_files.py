@@ -1,5 +1,6 @@
 """Every file of the example grids. After a wanted change: `python tests/unit/drivers/test_rendered_files.py`."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,9 @@ def render(example: str) -> dict[str, bytes]:
     return files
 
 
+rendered = cache(render)
+
+
 def kept(example: str) -> dict[str, bytes]:
     folder = GOLDEN / example
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -48,12 +52,12 @@ def kept(example: str) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_every_rendered_file_is_as_it_was(example: str) -> None:
-    assert render(example) == kept(example)
+    assert rendered(example) == kept(example)
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_the_same_grid_gives_the_same_bytes(example: str) -> None:
-    assert render(example) == render(example)
+    assert render(example) == rendered(example)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """What Prometheus is given: one job for each part, rules that ask only for metrics that exist."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from ragrid.monitoring import names
+from ragrid.monitoring import names, prometheus
 from ragrid.monitoring.prometheus import (
     PrometheusConfig,
     ScrapeTarget,
@@ -34,8 +35,9 @@ def config(**changes: Any) -> PrometheusConfig:
     return PrometheusConfig(**{"targets": TARGETS, **given, **changes})
 
 
+@cache
 def rules(settings: RuleSettings | None = None, targets: tuple[ScrapeTarget, ...] = TARGETS) -> list[dict[str, Any]]:
-    """Every rule of every rendered file."""
+    """Every rule of every rendered file; nobody may change them."""
     files = render_prometheus(config(targets=targets, rules=settings or RuleSettings()))
     loaded = [yaml.safe_load(content) for name, content in files.items() if name.startswith("rules/")]
     return [rule for one in loaded for group in one["groups"] for rule in group["rules"]]
@@ -78,6 +80,12 @@ def test_a_page_with_a_query_and_a_token_is_asked_for_as_that() -> None:
 
 def test_the_order_of_the_targets_changes_no_byte() -> None:
     assert render_prometheus(config()) == render_prometheus(config(targets=TARGETS[::-1]))
+
+
+def test_with_and_without_libyaml_the_bytes_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = render_prometheus(config())
+    monkeypatch.setattr(prometheus, "_DUMPER", yaml.SafeDumper)
+    assert render_prometheus(config()) == files
 
 
 def test_targets_of_one_part_share_one_manner() -> None:
