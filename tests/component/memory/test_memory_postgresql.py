@@ -16,11 +16,14 @@ from ragrid.errors import StateError
 from ragrid.services.memory.changes import Condition, Create, Idempotency, Replace, Scope
 from ragrid.services.memory.errors import StoreBrokenError, StoreBusyError, StoreFullError, VersionError
 from ragrid.services.memory.model import MemoryInput
+from ragrid.services.memory.namespaces import Brought
 from ragrid.services.memory.postgresql.pool import _PATIENCE, Pool, server_answered
 from ragrid.services.memory.postgresql.schema import FENCED, MIGRATIONS
 from ragrid.services.memory.postgresql.store import PostgresStore
 from ragrid.services.memory.postgresql.writer import LANES, QUEUE_LIMIT
 from ragrid.services.memory.protocol.memories import Filter, Written
+from ragrid.services.memory.protocol.search import QueryVector
+from ragrid.services.memory.vectors import GivenVector
 from support.cut_connection import CuttingProxy
 from support.memory_stores import ROLE, memory_database, memory_database_new, memory_database_of_session, memory_role
 from support.postgresql import Cluster
@@ -150,6 +153,43 @@ async def test_a_database_of_a_newer_release_is_refused(memory_database_new: str
         await connection.execute(f"INSERT INTO migration (number) VALUES ({len(MIGRATIONS) + 1})")  # noqa: S608 - a number
     with pytest.raises(StateError, match="newer ragrid"):
         await PostgresStore.open(memory_database_new)
+
+
+async def test_one_brought_model_for_all_becomes_one_of_each_namespace(memory_database_new: str) -> None:
+    scopes = [Scope("acme", "default"), Scope("evil", "default")]
+    given = GivenVector(model="theirs", values=(3.0, 0.0, 4.0))
+    store = await PostgresStore.open(memory_database_new)
+    for scope in scopes:
+        await store.change(Replace(scope, "k", "alice", NOW, MemoryInput(content="tea", embedding=given)))
+    await store.change(Replace(Scope("acme", "other"), "k", "alice", NOW, MemoryInput(content="tea")))
+    await store.close()
+    async with plain_connection(memory_database_new) as connection:  # back to the first schema
+        await connection.execute("""
+            SET search_path = ragrid_memory;
+            INSERT INTO embedding_model (name, dimension, state) VALUES ('theirs', 3, 'given');
+            ALTER TABLE namespace DROP COLUMN brought_model, DROP COLUMN brought_dimension;
+            DELETE FROM migration WHERE number > 1
+        """)
+        for scope in scopes:
+            await connection.execute("SELECT set_config('ragrid.tenant', $1, false)", scope.tenant)
+            assert await connection.execute("UPDATE memory_vector SET model = 1") == "UPDATE 1"
+    store = await PostgresStore.open(memory_database_new)
+    try:
+        for scope in scopes:
+            vector = QueryVector("theirs", given.direction)
+            hits = await store.search(scope, (), Filter(), now_us=NOW, limit=9, vector=vector)
+            space = await store.namespace(scope)
+            assert space is not None
+            assert (len(hits), space.room.brought) == (1, Brought("theirs", 3))
+        other = await store.namespace(Scope("acme", "other"))
+        assert other is not None
+        assert other.room.brought is None
+        assert (await store.models()).active is None
+    finally:
+        await store.close()
+    async with plain_connection(memory_database_new) as connection:  # the walls stand again
+        assert await connection.fetch("SELECT * FROM ragrid_memory.memory_vector") == []
+        assert await connection.fetch("SELECT * FROM ragrid_memory.namespace") == []
 
 
 # Replicas

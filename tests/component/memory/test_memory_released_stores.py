@@ -15,9 +15,13 @@ import pytest
 
 from ragrid.services.memory.changes import Create, Patch, Replace, Restore
 from ragrid.services.memory.model import MemoryInput
+from ragrid.services.memory.namespaces import Brought
+from ragrid.services.memory.protocol.memories import Filter
+from ragrid.services.memory.protocol.search import QueryVector
 from ragrid.services.memory.sqlite.schema import MIGRATIONS
 from ragrid.services.memory.sqlite.store import SqliteStore
-from support.released_store import ACME, NOW, answers
+from ragrid.services.memory.vectors import GivenVector
+from support.released_store import ACME, BROUGHT, EVIL, NOW, WORK, answers
 
 RELEASED = Path(__file__).parent / "released"
 VERSIONS = sorted(path.name.removesuffix(".db.gz") for path in RELEASED.glob("*.db.gz"))
@@ -70,6 +74,31 @@ async def test_what_is_new_works_on_what_is_old(released: Any, tmp_path: Path) -
         assert read is not None
         assert msgspec.json.decode(read.doc)["superseded_by"] == "new"
         assert await store.sweep(now_us=NOW, limit=10) == 1
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize("released", [one for one in VERSIONS if one >= "schema-5"], indirect=True)
+async def test_vectors_that_callers_brought_are_found(released: Any, tmp_path: Path) -> None:
+    """Before the sixth schema, all namespaces had one model in common."""
+    store = SqliteStore.open(tmp_path)
+    try:
+        for scope in (WORK, EVIL):
+            vector = QueryVector(BROUGHT.model, BROUGHT.direction)
+            hits = await store.search(scope, (), Filter(), now_us=NOW, limit=9, vector=vector)
+            assert [msgspec.json.decode(hit.doc)["id"] for hit in hits] == ["near"]
+            space = await store.namespace(scope)
+            assert space is not None
+            assert space.room.brought == Brought("theirs", 3)
+        elsewhere = await store.namespace(ACME)
+        assert elsewhere is not None
+        assert elsewhere.room.brought is None
+        assert (await store.models()).active is None
+        other = GivenVector(model="another", values=(1.0, 0.0))
+        await store.change(Replace(ACME, "tea", "alice", NOW, MemoryInput(content="tea", embedding=other)))
+        await store.use_models(["an embedder"])
+        await store.change(Replace(WORK, "new", "alice", NOW, MemoryInput(content="tea")))
+        assert (await store.outbox("an embedder")).waiting == 1
     finally:
         await store.close()
 

@@ -73,6 +73,8 @@ class World:
         await self.mine("PUT", "/namespaces/work", json={"quota_rows": 77})
         brought = {"content": MARK, "user_id": "u", "embedding": {"model": MARK, "values": [1, 0]}}
         await self.mine("PUT", "/memories/brought", json=brought)
+        await self.mine("PUT", "/namespaces/work", json={"quota_rows": 77, "embedder": "given"})
+        await self.mine("PUT", "/memories/brought", "work", json=brought)
 
     async def seen(self) -> list[bytes]:
         """Return all that the one tenant can see of what is theirs."""
@@ -81,7 +83,13 @@ class World:
         lines = (await self.mine("GET", "/export")).content.splitlines()
         exported = b"".join(line for line in lines if MARK.encode() in line)
         settings = (await self.mine("GET", "/namespaces/work")).json()
-        return [*found, exported, repr([settings[name] for name in ("quota_rows", "version", "updated_by")]).encode()]
+        return [
+            *found,
+            exported,
+            repr(
+                [settings[name] for name in ("quota_rows", "embedder", "brought_model", "version", "updated_by")]
+            ).encode(),
+        ]
 
 
 @pytest.fixture

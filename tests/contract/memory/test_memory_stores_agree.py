@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -35,8 +36,10 @@ from ragrid.services.memory.model import MemoryInput
 from ragrid.services.memory.namespaces import NamespaceSettings, PutNamespace
 from ragrid.services.memory.postgresql.store import PostgresStore
 from ragrid.services.memory.protocol.memories import Filter
+from ragrid.services.memory.protocol.search import QueryVector
 from ragrid.services.memory.protocol.store import MemoryStore
 from ragrid.services.memory.sqlite.store import SqliteStore
+from ragrid.services.memory.vectors import GivenVector
 
 #: Histories for each store, and the steps of each; a step on PostgreSQL takes ten times as long.
 HISTORIES = int(os.environ.get("RAGRID_HISTORIES", "0"))
@@ -58,6 +61,10 @@ GIVEN = st.builds(
     ttl_seconds=st.sampled_from([None, None, 1, 5]),
     pinned=st.sampled_from([False, False, True]),
     supersedes=st.sampled_from([(), (), (), ("a",), ("b", "c")]),
+    embedding=st.sampled_from(
+        [None] * 6
+        + [GivenVector(model=model, values=values) for model in ("m", "n") for values in ((1.0, 0.0), (0.0, 0.0, 1.0))]
+    ),
 )
 PATCHES = st.sampled_from(
     [
@@ -90,7 +97,10 @@ SETTINGS = st.builds(
     quota_rows=st.sampled_from([None, None, 2, 4]),
     on_duplicate=st.sampled_from(["keep", "keep", "return", "supersede"]),
     require_if_match=st.sampled_from([False, False, False, True]),
+    embedder=st.sampled_from(["grid", "grid", "given", "given", "none"]),
 )
+#: The grid's embedder, which never answers: what it shall embed waits.
+MODEL = "of the grid"
 SCOPES = st.integers(0, 1)
 
 
@@ -108,6 +118,8 @@ class Stores(RuleBasedStateMachine):
         self.model = InMemoryStore()
         self.now_us = 1_800_000_000 * SECOND + number * 1000 * SECOND
         self.created = itertools.count()
+        for store in (self.store, self.model):
+            self.runner.run(store.use_models([MODEL]))
 
     def both(self, call: Any) -> None:
         """Do one thing to both, and find that they answer alike."""
@@ -188,15 +200,46 @@ class Stores(RuleBasedStateMachine):
 
         self.both(look)
 
+    @rule(has_embedder=st.booleans())
+    def use_models(self, has_embedder: bool) -> None:
+        """Give an embedder to the grid, or take it away; one that comes fills the outbox with what it lacks."""
+        wanted = [MODEL] if has_embedder else []
+        self.both(lambda store: store.use_models(wanted))
+        for store in (self.store, self.model) if has_embedder else ():
+            self.runner.run(_fill(store, self.now_us))
+
+    @rule(scope=SCOPES, model=st.sampled_from(["m", "n"]), values=st.sampled_from([(1, 0), (0, 0, 1)]))
+    def search_by_vector(self, scope: int, model: str, values: tuple[int, ...]) -> None:
+        vector = QueryVector(model, np.array(values, np.float32))
+
+        async def look(store: MemoryStore) -> list[Any]:
+            where = self.scopes[scope]
+            hits = await store.search(where, (), Filter(), now_us=self.now_us, limit=100, vector=vector)
+            return sorted(_id(hit.doc) for hit in hits)
+
+        self.both(look)
+
     @invariant()
     def they_show_the_same(self) -> None:
         now_us = self.now_us
         self.both(lambda store: store.namespaces(self.scopes[0].tenant, limit=9))
         for scope, wanted in itertools.product(self.scopes, [Filter(), Filter(tags=("x",)), Filter(user_id="u")]):
             self.both(lambda store, scope=scope, wanted=wanted: store.page(scope, wanted, now_us=now_us, limit=50))
+        for scope in self.scopes:
+            self.both(lambda store, scope=scope: _states(store, scope))
         for scope, memory_id in itertools.product(self.scopes, "abc"):
             self.both(lambda store, scope=scope, one=memory_id: store.read(scope, one, now_us=now_us))
             self.both(lambda store, scope=scope, one=memory_id: store.history(scope, one, now_us=now_us, limit=50))
+
+
+async def _states(store: MemoryStore, scope: Scope) -> list[Any]:
+    return sorted((await store.embedding_states(scope, ["a", "b", "c", "new0", "new1"])).items())
+
+
+async def _fill(store: MemoryStore, now_us: int) -> None:
+    after: int | None = 0
+    while after is not None:
+        after = await store.fill_outbox(MODEL, now_us=now_us, limit=1000, after=after)
 
 
 def _id(doc: bytes) -> str:
