@@ -84,5 +84,7 @@ def _settings(one: Namespace) -> str:
         "default_ttl_seconds": one.default_ttl_seconds,
         "on_duplicate": None if one.on_duplicate == "keep" else one.on_duplicate,
         "require_if_match": one.require_if_match or None,
+        "embedder": None if one.embedder == "grid" else one.embedder,
+        "brought_model": one.brought_model,
     }
     return " ".join(f"{name}={value}" for name, value in told.items() if value is not None)

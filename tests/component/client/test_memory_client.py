@@ -268,8 +268,8 @@ def test_what_is_exported_is_taken_elsewhere(connect: Connect, service: MemoryPr
 def test_namespaces_are_kept(connect: Connect, service: MemoryProcess) -> None:
     scope = "memory:read memory:write memory:admin"
     memories, _ = connect(service.url, service.mint.token(scope=scope, tenant=f"keeper-{id(connect)}"))
-    made = memories.namespaces.put("demo", require_if_match=True, quota_rows=5)
-    assert (made.version, made.require_if_match, made.quota_rows) == (1, True, 5)
+    made = memories.namespaces.put("demo", require_if_match=True, quota_rows=5, embedder="given")
+    assert (made.version, made.require_if_match, made.quota_rows, made.embedder) == (1, True, 5, "given")
     memories.within("demo").put("tea", "x", if_absent=True)
     with pytest.raises(RefusedError) as caught:
         memories.within("demo").put("tea", "y")

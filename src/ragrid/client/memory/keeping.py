@@ -11,6 +11,8 @@ from ragrid.client.calls import Call
 from ragrid.client.memory.calls import PREFIX, ask, change, if_match, paging
 
 OnDuplicate = Literal["keep", "return", "supersede"]
+#: Where the vectors of a namespace come from: the grid's embedder, its callers, or nowhere.
+Embedder = Literal["grid", "given", "none"]
 
 
 class NamespaceSettings(TypedDict, total=False):
@@ -21,6 +23,7 @@ class NamespaceSettings(TypedDict, total=False):
     quota_bytes: int | None
     on_duplicate: OnDuplicate
     require_if_match: bool
+    embedder: Embedder
 
 
 class Namespace(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +39,9 @@ class Namespace(msgspec.Struct, frozen=True, kw_only=True):
     quota_bytes: int | None = None
     on_duplicate: str = "keep"
     require_if_match: bool = False
+    embedder: str = "grid"
+    brought_model: str | None = None
+    brought_dimension: int | None = None
     updated_at: datetime | None = None
     updated_by: str | None = None
 

@@ -1,12 +1,13 @@
 """Searches as a caller of the API sees them, with an embedder that needs no model."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import httpx
 import pytest
 
+from ragrid.inference.embedder import FloatArray
 from ragrid.inference.hashing import HashingEmbedder
 from ragrid.services.memory.embedding.lazy import LazyEmbedder
 from ragrid.services.memory.embedding.meaning import Meaning
@@ -210,3 +211,46 @@ async def test_a_time_searches_what_there_was(bench: Bench, mint: TokenMint) -> 
     assert ids(await bench.search(query="tea", mode="lexical")) == []
     answer = await bench.caller.call("POST", "/search", json={"query": "tea", "as_of": "2026-11-24T08:00:00"})
     assert [one["pointer"] for one in answer.json()["errors"]] == ["/as_of"]
+
+
+class Listening(HashingEmbedder):
+    """Remembers what it was asked to embed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[str] = []
+
+    async def embed(self, texts: Sequence[str]) -> FloatArray:
+        self.heard += texts
+        return await super().embed(texts)
+
+
+@pytest.mark.parametrize("setting", ["none", "given"])
+async def test_no_text_and_no_question_reaches_the_embedder_where_the_namespace_says_so(
+    mint: TokenMint, setting: str
+) -> None:
+    store, ear = InMemoryStore(), Listening()
+    meaning = Meaning(store, [LazyEmbedder("hashing", lambda: ear)], mint.clock)
+    await store.use_models(["hashing"])
+    application = build_memory_application(store, mint.verifier(), mint.clock, prefix="/memory", meaning=meaning)
+    token = mint.token(sub="root", tenant="acme", scope="memory:read memory:write memory:admin")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://memory") as client:
+        bench = Bench(client, Caller(client, token), meaning, store)
+        headers = {"authorization": f"Bearer {token}"}
+        space = "/memory/v1/namespaces/default"
+        await client.put(space, json={"embedder": setting}, headers=headers)
+        await bench.embed()
+        made = await bench.caller.create(content="secret tea")
+        await bench.embed()
+        plain = await bench.search(query="secret question about tea")
+        assert (plain["mode_used"], plain["degraded"], ids(plain)) == ("lexical", [], [made["id"]])
+        for mode in ("semantic", "hybrid"):
+            asked = await bench.search(query="secret question about tea", mode=mode)
+            assert (asked["mode_used"], asked["degraded"], ids(asked)) == ("lexical", ["semantic"], [made["id"]])
+        assert [text for text in ear.heard if "secret" in text] == []
+        await client.put(space, json={}, headers=headers)
+        await bench.embed()
+        found = await bench.search(query="secret teas", mode="semantic")
+        assert (found["mode_used"], ids(found)) == ("semantic", [made["id"]])
+        assert [text for text in ear.heard if "secret" in text] == ["secret tea", "secret teas"]
+    await meaning.close()

@@ -94,7 +94,7 @@ TOOLS: Sequence[Tool] = (
     ),
     Tool("list_namespaces", "listNamespaces", "List the namespaces with their settings and what is in them."),
     Tool("get_namespace", "readNamespace", "Read the settings of a namespace, its quotas and how much is in it."),
-    Tool("put_namespace", "putNamespace", "Make a namespace, or replace its settings: life times, quotas, duplicates."),
+    Tool("put_namespace", "putNamespace", "Make a namespace, or replace its settings: life times, quotas, vectors."),
     Tool("delete_namespace", "deleteNamespace", "Erase a namespace with all that is in it and all its history."),
     Tool("memory_stats", "readStats", "Count namespaces, memories and their bytes."),
 )
