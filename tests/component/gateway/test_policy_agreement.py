@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -22,18 +23,19 @@ from support import after_kill
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get")
 #: What stands for a `{name}`; the last ones are words of other routes.
 SEGMENTS = ("t1", "a.b", "~", "a:b", "é", "+", "by-id", "collections", "search", "..x", "x,y", "*", "$")
+#: What the edge reads out of a path.
+NAMES = {"tenant", "database", "collection"}
 
 _DECIDE = """
     local cjson, policy = require "cjson.safe", require "policy"
     ngx.req.read_body()
     local found = {}
     for _, case in ipairs(cjson.decode(ngx.req.get_body_data())) do
-        local hit, status, allowed
-        for _ = 1, 2 do -- the second time it comes from the cache
-            hit, status, allowed = policy.find(policy.service(case[1]), case[2], case[3], function() return case[3] end)
-        end
-        found[#found + 1] = hit and { route = hit.route.name, tenant = hit.tenant }
-            or { status = status, allowed = allowed }
+        local hit, status, allowed = policy.find(policy.service(case[1]), case[2], case[3], case[3])
+        found[#found + 1] = not hit and { status = status, allowed = allowed } or {
+            route = hit.route.name, tenant = hit.tenant, database = hit.database or nil,
+            collection = hit.collection or nil,
+        }
     end
     ngx.print(cjson.encode(found))
 """
@@ -113,7 +115,9 @@ def _wanted(service: str, method: str, path: str) -> dict[str, Any]:
     if found is None:
         return {"status": 404}
     if isinstance(found, Found):
-        return {"route": found.route.name, **({"tenant": found.tenant} if found.tenant else {})}
+        match = re.fullmatch(found.route.expression, path)
+        assert match is not None
+        return {"route": found.route.name, **{name: match[name] for name in NAMES & match.groupdict().keys()}}
     return {"status": 405, "allowed": ", ".join(asdict(found)["allowed"])}
 
 

@@ -8,23 +8,30 @@ local lrucache = require "resty.lrucache"
 local _M = {}
 
 local TIMEOUT_MS = 2000
-local KNOWN_ITEMS = 8192
+-- About 250 bytes each, once they are in use. Beyond so many, some requests wait for the look-up again.
+local KNOWN_ITEMS = 65536
 
-local known = assert(lrucache.new(KNOWN_ITEMS)) -- path of the look-up -> true
+local known = assert(lrucache.new(KNOWN_ITEMS)) -- tenant/database/collection, none of which holds a slash -> true
+
+local function name_of(found)
+    return found.tenant .. "/" .. found.database .. "/" .. found.collection
+end
+
+-- True when the collection that a found route names has already proved to be the tenant's.
+function _M.is_known(found)
+    return known:get(name_of(found)) == true
+end
 
 -- Returns true or false for the collection that a found route names, or nil and why no instance could say.
 function _M.belongs(pool, found)
     local escape = ngx.escape_uri
     local path = "/api/v2/tenants/" .. escape(found.tenant) .. "/databases/" .. escape(found.database)
         .. "/collections/by-id/" .. escape(found.collection)
-    if known:get(path) then
-        return true
-    end
     local why
     for _, endpoint in ipairs(pool.available) do
         local status, fault = ask.status(endpoint, path, TIMEOUT_MS)
         if status == 200 then
-            known:set(path, true)
+            known:set(name_of(found), true)
             return true
         elseif status and status >= 400 and status < 500 then
             return false

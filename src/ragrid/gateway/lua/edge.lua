@@ -83,10 +83,6 @@ local function path_of(request_uri)
     return query and sub(request_uri, 1, query - 1) or request_uri
 end
 
-local function decoded_path()
-    return ngx.var.uri
-end
-
 local function count_refusal(service, reason)
     metrics.add("gateway_refused_total", 'service="' .. service .. '",reason="' .. reason .. '"')
 end
@@ -157,7 +153,7 @@ end
 local function answer_to(service_name, context)
     local var = ngx.var
     local method = get_method()
-    local found, status, allowed = policy.find(policy.service(service_name), method, path_of(var.request_uri), decoded_path)
+    local found, status, allowed = policy.find(policy.service(service_name), method, path_of(var.request_uri), var.uri)
     if not found then
         return route_refusal(service_name, status, allowed)
     end
@@ -203,7 +199,7 @@ local function answer_to(service_name, context)
         context.key = var.ragrid_subject .. "\n" .. (var.http_x_session_id or "")
     end
     headers.strip()
-    if route.owned and not found.is_owned then
+    if route.owned and not collections.is_known(found) then
         context.asks = pool
     else
         context.pool = pool
@@ -217,7 +213,6 @@ local function collection_refusal(service, context)
     local found = context.found
     local owned, why = collections.belongs(context.asks, found)
     if owned then
-        found.is_owned = true -- `found` is kept for this path, and the path names tenant and collection
         context.pool = context.asks
         return nil
     elseif owned == nil then

@@ -34,7 +34,8 @@ local _M = {}
 -- Longest token that is looked at, in bytes; our own have about 600.
 local TOKEN_LIMIT = 8192
 local NAME_LIMIT = 256
-local CACHE_ITEMS = 4096
+-- Callers with a token of their own; 4 KB each, once there are as many. One more than fit costs 200 us a request.
+local CACHE_ITEMS = 16384
 
 -- algorithm -> EVP_PKEY base id, digest, least bits
 local ALGORITHMS = {

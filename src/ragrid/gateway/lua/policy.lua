@@ -1,15 +1,13 @@
 -- What a request is (route) and whether its caller may make it (audience, time, revocation, scope and role, tenant).
 --
--- The table comes from policy.json, which routes.py wrote; routes.find_route there decides the same and is the
--- specification of `find`. Routes by path are cached, because they are a pure function of the path; decisions are not.
+-- The table comes from policy.json, which routes.py wrote. Nothing is cached here: a request costs the same, whatever was
+-- asked before.
 
-local lrucache = require "resty.lrucache"
-local re_find, re_match = ngx.re.find, ngx.re.match
+local paths = require "paths"
+local re_find = ngx.re.find
 
 local _M = {}
 
-local CACHE_ITEMS = 4096
-local CACHED_PATH_LIMIT = 512
 -- Clocks of token service and gateway may differ by this much, in seconds, when a token is young.
 local SKEW_S = 60
 
@@ -18,7 +16,7 @@ local SKEW_S = 60
 local AMBIGUOUS = [[%(?:2f|5c|2e|3b|[01][0-9a-f]|7f|25[0-9a-f]{2})|[;\\#]|//|\.\.|/\.(?:/|$)|[\x00-\x20\x7f]|%(?![0-9a-f]{2})]]
 
 local services = {}
-local found = {} -- service -> method -> cache of raw path -> {route, tenant}
+local readers = {} -- by service; see paths.lua
 
 function _M.load(table_of_services)
     for name, service in pairs(table_of_services) do
@@ -26,7 +24,7 @@ function _M.load(table_of_services)
         for _, route in ipairs(service.routes) do
             route.is_admin = route.permission ~= nil and route.permission:sub(-6) == ":admin"
         end
-        found[name] = {}
+        readers[name] = paths.compile(service.routes)
     end
 end
 
@@ -38,59 +36,20 @@ function _M.services()
     return services
 end
 
+-- Takes the path as it came and as nginx decoded it.
 -- Returns {route=, tenant=, database=, collection=}, or nil and the status (400, 404, 405) and the methods that are allowed.
-local function search(service, method, raw_path, path)
-    if re_find(raw_path, AMBIGUOUS, "joi") then
+function _M.find(service, method, raw_path, path)
+    local place, _, fault = re_find(raw_path, AMBIGUOUS, "joi")
+    if place or fault then
         return nil, 400
     end
-    local allowed = {}
-    for _, route in ipairs(service.routes) do
-        local match = re_match(path, route.expression, "jos")
-        if match then
-            if route.methods[method] then
-                return {
-                    route = route, tenant = match.tenant or nil, database = match.database or nil,
-                    collection = match.collection or nil,
-                }
-            end
-            for name in pairs(route.methods) do
-                allowed[name] = true
-            end
-        end
+    local reader = readers[service.name]
+    local found = paths.find(reader, method, path)
+    if found then
+        return found
     end
-    if next(allowed) == nil then
-        return nil, 404
-    end
-    local names = {}
-    for name in pairs(allowed) do
-        names[#names + 1] = name
-    end
-    table.sort(names)
-    return nil, 405, table.concat(names, ", ")
-end
-
-jit.off(search, true) -- the compiled path must be the one where the route is known; see jwt.lua
-
-function _M.find(service, method, raw_path, path)
-    local cache = found[service.name][method]
-    if not cache then
-        local hit, status, allowed = search(service, method, raw_path, path())
-        if not hit then
-            return nil, status, allowed
-        end
-        cache = assert(lrucache.new(CACHE_ITEMS)) -- one for each method that some route takes, so they are few
-        found[service.name][method] = cache
-    end
-    local hit = cache:get(raw_path)
-    if hit then
-        return hit
-    end
-    local status, allowed
-    hit, status, allowed = search(service, method, raw_path, path())
-    if hit and #raw_path <= CACHED_PATH_LIMIT then
-        cache:set(raw_path, hit)
-    end
-    return hit, status, allowed
+    local allowed = paths.allowed(reader, path)
+    return nil, allowed and 405 or 404, allowed
 end
 
 -- Returns nil when the token is good at this moment for this service, else the reason.
