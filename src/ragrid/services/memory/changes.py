@@ -43,13 +43,18 @@ ANY = Condition()
 # What callers ask for. `owner` is the user whose memories they are held to: everybody else's are not there for them.
 
 
-class Create(msgspec.Struct, frozen=True):
-    """Make a memory under an id that was never used."""
+class _Wish(msgspec.Struct, frozen=True):
+    """Which memory is to change, and who wants it when."""
 
     scope: Scope
     id: str
     actor: str
     at_us: int
+
+
+class Create(_Wish, frozen=True):
+    """Make a memory under an id that was never used."""
+
     given: MemoryInput
     idempotency: Idempotency | None = None
     condition: Condition = ANY
@@ -58,60 +63,40 @@ class Create(msgspec.Struct, frozen=True):
     owner: str | None = None
 
 
-class Replace(msgspec.Struct, frozen=True):
+class Replace(_Wish, frozen=True):
     """Make or replace the memory at a key of the caller's."""
 
-    scope: Scope
-    id: str
-    actor: str
-    at_us: int
     given: MemoryInput
     condition: Condition = ANY
     owner: str | None = None
 
 
-class Patch(msgspec.Struct, frozen=True):
+class Patch(_Wish, frozen=True):
     """Merge a document into a memory (RFC 7396)."""
 
-    scope: Scope
-    id: str
-    actor: str
-    at_us: int
     patch: Mapping[str, Any]
     condition: Condition = ANY
     owner: str | None = None
 
 
-class Delete(msgspec.Struct, frozen=True):
+class Delete(_Wish, frozen=True):
     """Remove a memory; its history stays."""
 
-    scope: Scope
-    id: str
-    actor: str
-    at_us: int
     condition: Condition = ANY
     owner: str | None = None
 
 
-class Restore(msgspec.Struct, frozen=True):
+class Restore(_Wish, frozen=True):
     """Make an earlier version the current one again; without `version`, the one before the current."""
 
-    scope: Scope
-    id: str
-    actor: str
-    at_us: int
     version: int | None = None
     condition: Condition = ANY
     owner: str | None = None
 
 
-class Purge(msgspec.Struct, frozen=True):
+class Purge(_Wish, frozen=True):
     """Erase a memory with its history, deleted before or not; only the id and its last version number stay."""
 
-    scope: Scope
-    id: str
-    actor: str
-    at_us: int
     condition: Condition = ANY
     owner: str | None = None
 
