@@ -125,7 +125,7 @@ class EmbeddingTables:
         source = source_of(room.settings.embedder, has_models=bool(self.in_use))
         if source == "grid":
             return next((name for name, state in self.states.items() if state in {"active", "kept"}), None)
-        return BROUGHT if source == "given" else None
+        return BROUGHT if source == "given" and room.brought is not None else None
 
     def asked(self, room: Room, vector: QueryVector) -> str | None:
         """Return the table of a namespace's vectors of the model that a question has."""
