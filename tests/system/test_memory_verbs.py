@@ -139,6 +139,10 @@ def test_what_is_exported_is_imported(typed: Typed, tmp_path: Path) -> None:
     assert shown(typed, "export", str(file)) == {"file": str(file), "lines": 4}
     assert [one.name for one in tmp_path.iterdir()] == ["memory.ndjson"]
     assert shown(typed, "import", str(file))["unchanged"] == 2
+    cut = tmp_path / "cut.ndjson"
+    cut.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
+    code, _, errors = typed("import", str(cut))
+    assert (code, "0 with faults" in errors, "cut off" in errors) == (6, True, True)
     typed("put", "three", "--id", "a")
     file.write_text(file.read_text().replace('"id":"a"', '"id":"b"') + "nonsense\n")
     code, _, errors = typed("import", str(file))

@@ -59,7 +59,8 @@ def export(file: Path | None, *, everything: bool, namespace: str, caller: Calle
 def import_(file: Path, *, everything: bool, namespace: str, caller: Caller, as_json: bool) -> int:
     """Take over the lines of an export (`-`: standard input); what is there already stays, so it may be done again.
 
-    It goes to one namespace, or with --all each line where it says. Lines with faults are named and left out.
+    It goes to one namespace, or with --all each line where it says. Lines with faults are named and left out; then, and
+    where the export was cut off, the exit code is 6.
     """
     with _opened(file) as source, grid_of(caller, "admin") as grid:
         done = grid.memories.within(namespace).take(source, everything=everything)
@@ -67,9 +68,9 @@ def import_(file: Path, *, everything: bool, namespace: str, caller: Caller, as_
         show(to_builtins(done))
     else:
         _report(done)
-    if done.faulty:
-        return PARTLY_DONE if done.imported or done.unchanged else 1
-    return 0
+    if done.is_complete and not done.faulty:
+        return 0
+    return PARTLY_DONE if done.imported or done.unchanged else 1
 
 
 def _opened(file: Path) -> BinaryIO:

@@ -146,3 +146,20 @@ async def test_a_mark_stays_across_changes_and_goes_when_restored(store: MemoryS
     assert (await doc_of(store, "a"))["superseded_by"] == "b"
     await store.change(Restore(ACME, "a", "alice", NOW, 1))
     assert (await doc_of(store, "a"))["superseded_by"] is None
+
+
+async def test_no_two_memories_hide_one_another(store: MemoryStore) -> None:
+    """Whoever takes the place of others holds itself, so something of a circle can always be found."""
+    for memory_id in "abc":
+        await create(store, memory_id, content=memory_id)
+
+    async def put(memory_id: str, *supersedes: str) -> None:
+        given = MemoryInput(content=f"{memory_id} anew", supersedes=supersedes)
+        await store.change(Replace(ACME, memory_id, "alice", NOW, given))
+
+    for memory_id, other in (("a", "b"), ("b", "a"), ("c", "b"), ("a", "c")):
+        await put(memory_id, other)
+        assert (await doc_of(store, other))["superseded_by"] == memory_id
+        assert (await doc_of(store, memory_id))["superseded_by"] is None
+    await put("b")
+    assert (await doc_of(store, "b"))["superseded_by"] == "c", "what names nothing keeps its mark"

@@ -153,7 +153,8 @@ def _require_condition(change: Change, live: Stored | None, settings: NamespaceS
         raise VersionError("there is no such memory, wanted any version", None)
     if condition.versions is not None and version not in condition.versions:
         wanted = " or ".join(str(one) for one in sorted(condition.versions)) or "no version at all"
-        raise VersionError(f"the memory is at version {version}, wanted {wanted}; read it again", version)
+        found = "there is no such memory" if version is None else f"the memory is at version {version}"
+        raise VersionError(f"{found}, wanted {wanted}; read it again", version)
 
 
 def _require_room(room: Room, versions: Sequence[Version]) -> None:
@@ -183,6 +184,8 @@ def _contents(case: _Case, change: Create | Replace | Patch | Restore, *, seq: i
     marked = _marked(case, change, given)
     if marked and marked[-1] not in given.supersedes:
         given = msgspec.structs.replace(given, supersedes=(*given.supersedes, marked[-1]))
+    if marked and live is not None:  # what takes the place of others holds itself: else two could hide one another
+        live = msgspec.structs.replace(live, superseded_by=None)
     at = seq + len(first)
     version = first[0].version if first else (current.version if current is not None else 0)
     place = Place(position=at if live is None else live.position, version=version + 1, seq=at)

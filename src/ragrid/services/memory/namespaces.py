@@ -80,4 +80,5 @@ def check_version(current: Namespace | None, condition: Condition) -> None:
         raise VersionError("there is no such namespace, wanted any version", None)
     if condition.versions is not None and version not in condition.versions:
         wanted = " or ".join(str(one) for one in sorted(condition.versions)) or "no version at all"
-        raise VersionError(f"the namespace is at version {version}, wanted {wanted}; read it again", version)
+        found = "there is no such namespace" if version is None else f"the namespace is at version {version}"
+        raise VersionError(f"{found}, wanted {wanted}; read it again", version)

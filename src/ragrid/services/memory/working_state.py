@@ -81,7 +81,8 @@ def decide_state(current: StoredState, put: PutState) -> StoredState:
         raise VersionError("the session has no state, wanted any version", None)
     if condition.versions is not None and version not in condition.versions:
         wanted = " or ".join(str(one) for one in sorted(condition.versions)) or "no version at all"
-        raise VersionError(f"the state is at version {version}, wanted {wanted}; read it again", version)
+        found = "the session has no state" if version is None else f"the state is at version {version}"
+        raise VersionError(f"{found}, wanted {wanted}; read it again", version)
     stored = StoredState(
         version=current.version + 1,
         data=_encode(put.given.data),

@@ -159,3 +159,12 @@ async def test_a_number_is_no_time(root: Caller) -> None:
     await root.call("PUT", "/memories/k", json={"content": "x"})
     answer = await root.call("GET", "/memories/k", params={"as_of": "1999999999"})
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid-parameter"), answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("/memories/k", {"content": "x"}), ("/sessions/s/state", {"data": {}}), ("/namespaces/n", {})]
+)
+async def test_a_version_of_what_is_not_there(root: Caller, path: str, body: dict[str, Any]) -> None:
+    answer = await root.call("PUT", path, json=body, headers={"if-match": '"1"'})
+    assert (answer.status_code, answer.json()["current_version"]) == (412, None), answer.text
+    assert "None" not in answer.json()["detail"]
