@@ -19,6 +19,7 @@ from ragrid.errors import AuthError, StateError, UnreachableError
 from ragrid.services.tokens.assertion import read_assertion
 from ragrid.services.tokens.clients import Client
 from ragrid.system.clock import ManualClock
+from support.keys import rsa_key
 
 ADDRESS = "http://127.0.0.1:1"
 LIFE_S = 600
@@ -207,7 +208,7 @@ def key_file(folder: Path, key: jwk.Key, **members: object) -> Path:
 
 @pytest.mark.parametrize(
     "key",
-    [jwk.ECKey.generate_key("P-256"), jwk.RSAKey.generate_key(2048), jwk.OKPKey.generate_key("Ed25519")],
+    [jwk.ECKey.generate_key("P-256"), rsa_key(), jwk.OKPKey.generate_key("Ed25519")],
     ids=["ES256", "RS256", "Ed25519"],
 )
 def test_a_key_proves_a_client_as_the_token_service_wants_it(

@@ -17,6 +17,7 @@ from ragrid.gateway.state import (
     parse_state,
 )
 from ragrid.registry.protocol import Instance
+from support.keys import rsa_key
 
 KEY = VerificationKey(kid="k", alg="ES256", spki="AAAA")
 ONE = Instance("memory", "m1", "127.0.0.1", 3000)
@@ -86,7 +87,7 @@ def test_what_is_no_state_is_refused(content: bytes) -> None:
 def test_keys_of_every_kind_are_read_and_private_halves_never_leave() -> None:
     keys: list[ECKey | RSAKey | OKPKey] = [
         ECKey.generate_key("P-256", {"alg": "ES256"}, auto_kid=True),
-        RSAKey.generate_key(2048, {"alg": "RS256"}, auto_kid=True),
+        rsa_key(),
         OKPKey.generate_key("Ed25519", {"alg": "Ed25519"}, auto_kid=True),
     ]
     private = json.dumps({"keys": [key.as_dict(private=True) for key in keys]}).encode()

@@ -16,6 +16,7 @@ from ragrid.identity.verify import (
 )
 from ragrid.spec.settings import TokenTrust
 from support.crafted_tokens import crafted_tokens, flipped_tokens, good_tokens
+from support.keys import rsa_key
 from support.token_mint import ISSUER, TokenMint
 
 MINT = TokenMint()
@@ -26,7 +27,7 @@ NOW_S = int(MINT.clock.now_s())
 
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256", "Ed25519"])
 def test_a_good_token_says_who_calls(algorithm: str) -> None:
-    mint = TokenMint(algorithm)
+    mint = TokenMint(algorithm, given=rsa_key() if algorithm == "RS256" else None)
     claims = mint.verifier().verify(mint.token())
     assert (claims.issuer, claims.subject, claims.client_id, claims.tenant) == (ISSUER, "ada", "ada", "default_tenant")
     assert (claims.audience, claims.roles, claims.token_id) == (("memory", "rag"), ("writer",), "id-1")
