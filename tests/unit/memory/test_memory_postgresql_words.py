@@ -3,9 +3,9 @@
 import msgspec
 
 from ragrid.services.memory.changes import Scope
+from ragrid.services.memory.filters.plain import plain_of
 from ragrid.services.memory.postgresql.lexemes import Lexemes, lexemes_of
 from ragrid.services.memory.postgresql.telling_words import BUDGET, Count, telling
-from ragrid.services.memory.filters.plain import plain_of
 
 
 def test_a_word_has_another_digest_in_every_namespace() -> None:
