@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ HERE = Path(__file__).parent
 OUTSIDE = frozenset(
     ("os.fork", "os.posix_spawn", "os.system", "socket.bind", "socket.connect", "sqlite3.connect", "subprocess.Popen")
 )
-#: How often a property is tried: enough to see that it holds; `scripts/run-tests all` and a long run try more.
+#: How often a property is tried: few here, more in `scripts/run-tests all`.
 EXAMPLES = int(os.environ.get("RAGRID_EXAMPLES", "25"))
 OTHERS = settings.get_current_profile_name()
 settings.register_profile("unit", settings.get_profile(OTHERS), max_examples=EXAMPLES, deadline=None)
@@ -23,8 +24,8 @@ _running: list[str] = []
 
 
 def refuse(what: str) -> None:
-    """Raise AssertionError while a test of this folder runs; tests of other folders share the process."""
-    if _running:
+    """Raise AssertionError for a test of this folder: those of others share the process, and leave threads in it."""
+    if _running and threading.current_thread() is threading.main_thread():
         raise AssertionError(f"{what} in {_running[-1]}: such a test belongs in tests/component, see CONTRIBUTING.md")
 
 
