@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 #: What the list of words says, against what the list of meanings says; together 1. Chosen among 0.5, 0.55, …, 0.7 on
-#: half of the headings and names of a manual, where neither may lose much; docs/memory.md has the other half.
+#: half of the headings and names of a manual, where neither may lose much; docs/memory-figures.md has the other half.
 LEXICAL_WEIGHT = 0.4
 SEMANTIC_WEIGHT = 0.6
 #: Memories that each list brings into the fusion: at least these, and this many times what is asked for.
