@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ragrid.cli.context import grid_file_of, grid_option, json_option
+from ragrid.cli.context import grid_file_of, grid_option, json_option, say_not_yet
 from ragrid.cli.talk import show
 from ragrid.spec.load import load_grid
 from ragrid.spec.show import effective_values
@@ -26,10 +26,11 @@ def command() -> None:
 def config_show(grid_file: Path | None, as_json: bool) -> None:
     """Print each value and where it came from; secrets appear as the references that they are."""
     file = grid_file_of(grid_file)
-    values = effective_values(load_grid(file))
+    loaded = load_grid(file)
+    values, missing = effective_values(loaded), say_not_yet(loaded)
     if as_json:
         found = [{"key": key, "value": value, "origin": origin} for key, value, origin in values]
-        show({"grid_file": str(file), "values": found})
+        show({"grid_file": str(file), "values": found, "not_yet": missing})
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("key", "value", "origin"):

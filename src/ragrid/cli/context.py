@@ -1,13 +1,15 @@
 """What most verbs start from: the grid that is meant, and the host that this machine is in it."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from rich.markup import escape
 
 import ragrid
+from ragrid.cli.talk import say
 from ragrid.client import ClientCredentials, GridClient
 from ragrid.drivers.local.layout import Layout, default_root, existing_layout
 from ragrid.drivers.local.locate import locate
@@ -15,6 +17,7 @@ from ragrid.drivers.local.programs import find_programs
 from ragrid.drivers.local.site import Programs, Site
 from ragrid.errors import RagridError, SpecError, StateError, UnreachableError
 from ragrid.spec.load import LoadedGrid, load_grid
+from ragrid.spec.not_yet import asked_in_vain
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,6 +55,18 @@ def grid_file_of(given: Path | None) -> Path:
         return locate(None).grid_file
     except RagridError:  # none or several were started
         return here
+
+
+def say_not_yet(loaded: LoadedGrid) -> Mapping[str, str]:
+    """Warn in one line of the keys that the file sets though nothing acts on them yet; return what is missing."""
+    missing = asked_in_vain(loaded)
+    if missing:
+        found = "; ".join(
+            f"{what}: {', '.join(key for key in missing if missing[key] == what)}"
+            for what in sorted(set(missing.values()))
+        )
+        say(f"[yellow]note[/yellow]: {escape(f'{loaded.source}: {found}')}")
+    return missing
 
 
 def site_of_file(loaded: LoadedGrid, state: Path | None) -> Site:

@@ -1,12 +1,13 @@
 """`ragrid render`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 from rich.markup import escape
 
 from ragrid.apply.bring_up import local_driver
-from ragrid.cli.context import grid_file_of, grid_option, json_option, local_host, site_of
+from ragrid.cli.context import grid_file_of, grid_option, json_option, local_host, say_not_yet, site_of
 from ragrid.cli.talk import say, show
 from ragrid.drivers.local.layout import Layout, existing_layout
 from ragrid.drivers.local.prepare import prepare
@@ -34,6 +35,7 @@ def command(directory: Path, grid_file: Path | None, runnable: bool, as_json: bo
     loaded = load_grid(grid_file_of(grid_file))
     if runnable:
         local_host(loaded)  # hosts that share an authority are more than one folder can be made for
+    missing = say_not_yet(loaded)
     written: list[str] = []
     for host in loaded.grid.hosts:
         layout = _layout(directory / host, loaded.grid.grid, runnable=runnable)
@@ -44,7 +46,7 @@ def command(directory: Path, grid_file: Path | None, runnable: bool, as_json: bo
         for name, content in rendered_files(local_driver(site)).items():
             write_if_changed(layout.root / name, content, mode=PRIVATE)
             written.append(f"{host}/{name}")
-    _report(directory, written, as_json=as_json)
+    _report(directory, written, missing, as_json=as_json)
 
 
 def _layout(root: Path, grid: str, *, runnable: bool) -> Layout:
@@ -54,9 +56,9 @@ def _layout(root: Path, grid: str, *, runnable: bool) -> Layout:
     return layout
 
 
-def _report(directory: Path, written: list[str], *, as_json: bool) -> None:
+def _report(directory: Path, written: list[str], missing: Mapping[str, str], *, as_json: bool) -> None:
     if as_json:
-        show({"directory": str(directory.absolute()), "files": written})
+        show({"directory": str(directory.absolute()), "files": written, "not_yet": missing})
         return
     for name in written:
         click.echo(name)

@@ -8,7 +8,7 @@ import click
 
 from ragrid.apply.bring_up import Outcome, bring_up
 from ragrid.cli.ask import stream_answer
-from ragrid.cli.context import client_of, json_option, secret_of, site_of_file
+from ragrid.cli.context import client_of, json_option, say_not_yet, secret_of, site_of_file
 from ragrid.cli.ingest import ingest_paths
 from ragrid.cli.talk import console, progress, say, show
 from ragrid.client import GridClient
@@ -34,12 +34,13 @@ def command(grid_file: Path | None, state: Path | None, as_json: bool) -> None:
         grid_file, state = layout.grid_file, layout.root
     loaded = load_grid(grid_file)
     site = site_of_file(loaded, state)
+    missing = say_not_yet(loaded)
     with progress() as listener:
         outcome = bring_up(site, SystemClock(), listener)
     write_if_changed(site.layout.grid_file, loaded.source.read_bytes(), mode=PRIVATE)
     write_if_changed(site.layout.grid_origin, str(site.source_directory).encode(), mode=PRIVATE)
     if as_json:
-        show(_document(site, outcome))
+        show(_document(site, outcome) | {"not_yet": missing})
         return
     _tell(site, outcome)
     if not is_known:  # the documents lie beside the file that the user named

@@ -1,11 +1,11 @@
 """How a grid is entered and found: gateway, registry, tokens, agent."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool, model_validator
 
 from ragrid.spec import kinds
-from ragrid.spec.section import Section
+from ragrid.spec.section import NotYet, Section
 from ragrid.spec.values import Duration
 
 #: The ports and the program that each registry is known for: https://etcd.io/docs/v3.4/op-guide/configuration/ and
@@ -50,7 +50,7 @@ class Gateway(Section):
     https: kinds.Port = Field(default=443, description="Port that serves everything.")
     metrics_port: kinds.Port = Field(default=9145, description="Private port with nginx's own metrics.")
     controller_port: kinds.Port = Field(default=9146, description="Private port of the gateway's controller.")
-    vip: kinds.Address | None = Field(
+    vip: Annotated[kinds.Address | None, NotYet("nothing moves it yet")] = Field(
         default=None, description="Address that moves to another host when the one that has it dies."
     )
     tls: Tls = Field(default_factory=Tls, description="Where its certificate comes from.")

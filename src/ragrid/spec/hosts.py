@@ -1,11 +1,11 @@
 """Where a grid runs: hosts and the networks that join them."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool, model_validator
 
 from ragrid.spec import kinds
-from ragrid.spec.section import Section
+from ragrid.spec.section import NotYet, Section
 
 Purpose = Literal["users", "services", "gpu"]
 NetworkName = Literal["lan", "swarm", "connectx"]
@@ -27,8 +27,10 @@ class Network(Section):
     """One network between the hosts."""
 
     cidr: kinds.Network = Field(description="Its addresses; each host's address on it must be one of them.")
-    mtu: kinds.Mtu = Field(default=1500, description="Largest packet, in bytes.")
-    encrypted: StrictBool = Field(default=False, description="Whether traffic between services on it is encrypted.")
+    mtu: Annotated[kinds.Mtu, NotYet()] = Field(default=1500, description="Largest packet, in bytes.")
+    encrypted: Annotated[StrictBool, NotYet()] = Field(
+        default=False, description="Whether traffic between services on it is encrypted."
+    )
     purpose: Purpose = Field(
         alias="for",
         default="services",

@@ -1,11 +1,11 @@
 """How a grid is watched and kept: monitoring, backup."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, StrictBool, model_validator
 
 from ragrid.spec import kinds
-from ragrid.spec.section import Section
+from ragrid.spec.section import NotYet, Section
 from ragrid.spec.values import Duration, Percentage, Rate, TimeOfDay
 
 
@@ -24,14 +24,18 @@ class Objectives(Section):
 
     availability: kinds.Percentage = Field(default=Percentage.parse("99.9%"), description="Requests that succeed.")
     latency_mean: kinds.Duration = Field(default=Duration.parse("100ms"), description="Mean time to answer.")
-    throughput: kinds.Rate = Field(default=Rate.parse("1000/s"), description="Requests that it can carry.")
-    error_rate: kinds.Percentage = Field(default=Percentage.parse("0.1%"), description="Requests that may fail.")
+    throughput: Annotated[kinds.Rate, NotYet()] = Field(
+        default=Rate.parse("1000/s"), description="Requests that it can carry."
+    )
+    error_rate: Annotated[kinds.Percentage, NotYet()] = Field(
+        default=Percentage.parse("0.1%"), description="Requests that may fail."
+    )
 
 
 class Notify(Section):
     """Who is told."""
 
-    webhook: kinds.Secret = Field(description="Where the address lies that alerts are posted to.")
+    webhook: Annotated[kinds.Secret, NotYet()] = Field(description="Where the address lies that alerts are posted to.")
 
 
 class Monitoring(Section):
@@ -51,8 +55,8 @@ class Monitoring(Section):
 class Repository(Section):
     """One place that backups go to; a path alone is enough."""
 
-    path: kinds.AbsolutePath = Field(description="Its folder.")
-    offsite: StrictBool = Field(default=False, description="Whether it lies in another building.")
+    path: Annotated[kinds.AbsolutePath, NotYet()] = Field(description="Its folder.")
+    offsite: Annotated[StrictBool, NotYet()] = Field(default=False, description="Whether it lies in another building.")
 
     @model_validator(mode="before")
     @classmethod
@@ -63,8 +67,12 @@ class Repository(Section):
 class Backup(Section):
     """Daily backups. None are made when the grid does not name this section."""
 
-    daily: kinds.TimeOfDay = Field(default=TimeOfDay.parse("02:30"), description="When, on each host's clock.")
-    keep: kinds.Duration = Field(default=Duration.parse("7d"), description="How long a backup is kept.")
+    daily: Annotated[kinds.TimeOfDay, NotYet()] = Field(
+        default=TimeOfDay.parse("02:30"), description="When, on each host's clock."
+    )
+    keep: Annotated[kinds.Duration, NotYet()] = Field(
+        default=Duration.parse("7d"), description="How long a backup is kept."
+    )
     repositories: tuple[Repository, ...] = Field(
         min_length=1, description="Where they go; one of them should be off-site."
     )

@@ -35,6 +35,12 @@ class Shape:
         return f"a list, each item {self.list_of.wanted}" if self.list_of is not None else "a mapping"
 
     @property
+    def inner_section(self) -> type[Section] | None:
+        """The section that stands here, or of which a list or a map stands here."""
+        inner = self.list_of or self.map_of
+        return self.section if inner is None else inner.section
+
+    @property
     def name(self) -> str:
         """The short phrase for the reference page."""
         if self.kind is not None:
@@ -71,6 +77,15 @@ def keys_of(section: type[Section]) -> Iterator[tuple[str, FieldInfo, Shape]]:
     """Yield every key of a section as the file writes it, with its field and shape, in order of declaration."""
     for name, field in section.model_fields.items():
         yield field.alias or name, field, shape_of(field.annotation, tuple(field.metadata))
+
+
+def sections_of(section: type[Section], path: str = "") -> Iterator[tuple[str, type[Section]]]:
+    """Yield `section` and every section within it, each with its place: `hosts.NAME`, `monitoring.notify[]`."""
+    yield path, section
+    for key, _, shape in keys_of(section):
+        suffix = "[]" if shape.list_of is not None else ".NAME" if shape.map_of is not None else ""
+        if shape.inner_section is not None:
+            yield from sections_of(shape.inner_section, f"{path}.{key}{suffix}".removeprefix("."))
 
 
 def shape_at(top: type[Section], path: Path) -> Shape | None:

@@ -7,7 +7,8 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from ragrid.spec.models import Grid
-from ragrid.spec.outline import Shape, keys_of
+from ragrid.spec.not_yet import meaning
+from ragrid.spec.outline import Shape, keys_of, sections_of
 from ragrid.spec.section import Section
 from ragrid.spec.show import plain
 
@@ -22,6 +23,8 @@ Every key that a grid file may hold. This page is written from the models; to ch
 - A key that is left out has its default; a section that is left empty (`auth:`) has all of its defaults.
 - A secret is a reference: `env:NAME` (environment variable) or `file:PATH` (mode 0600; a relative path is looked for
   beside the grid file). The secret itself is refused.
+- A key that is **not used yet** is checked, and nothing acts on it. `ragrid config show`, `render` and `up` name those
+  that a file sets.
 - `ragrid config show --grid FILE` prints each value and where it came from; `ragrid schema` prints the JSON Schema.
 """
 
@@ -29,18 +32,10 @@ Every key that a grid file may hold. This page is written from the models; to ch
 def grid_reference() -> str:
     """Return the page; the same models give the same text."""
     places: dict[type[Section], list[str]] = {}
-    for path, section in _sections(Grid, ""):
+    for path, section in sections_of(Grid):
         places.setdefault(section, []).append(path)
     tables = (line for section, paths in places.items() for line in _table(section, paths))
     return "\n".join((_TOP, *tables)).rstrip("\n") + "\n"
-
-
-def _sections(section: type[Section], path: str) -> Iterator[tuple[str, type[Section]]]:
-    yield path, section
-    for key, _, shape in keys_of(section):
-        inner, suffix = _inner(shape)
-        if inner is not None:
-            yield from _sections(inner, f"{path}.{key}{suffix}".removeprefix("."))
 
 
 def _table(section: type[Section], paths: list[str]) -> Iterator[str]:
@@ -53,16 +48,8 @@ def _table(section: type[Section], paths: list[str]) -> Iterator[str]:
     yield ""
 
 
-def _inner(shape: Shape) -> tuple[type[Section] | None, str]:
-    if shape.list_of is not None:
-        return shape.list_of.section, "[]"
-    if shape.map_of is not None:
-        return shape.map_of.section, ".NAME"
-    return shape.section, ""
-
-
 def _row(key: str, field: FieldInfo, shape: Shape) -> str:
-    return f"| `{key}` | {shape.name} | {_default(field, shape)} | {field.description} |"
+    return f"| `{key}` | {shape.name} | {_default(field, shape)} | {meaning(field, shape)} |"
 
 
 def _default(field: FieldInfo, shape: Shape) -> str:

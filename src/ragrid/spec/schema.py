@@ -5,6 +5,8 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
 from ragrid.spec.models import Grid
+from ragrid.spec.not_yet import meaning, not_yet
+from ragrid.spec.outline import keys_of, sections_of
 from ragrid.spec.show import plain
 
 #: Sections that may be written shorter: a repository as its path alone.
@@ -29,11 +31,21 @@ class _Draft(GenerateJsonSchema):
 def json_schema() -> dict[str, Any]:
     """Return the schema (draft 2020-12). What it accepts may still break the rules between keys; see rules.py."""
     schema = Grid.model_json_schema(schema_generator=_Draft)
+    _say_what_is_missing(schema)
     for name, section in schema["$defs"].items():
         schema["$defs"][name] = _lenient(section, name)
     _lenient(schema, "Grid")
     schema["title"] = "grid.yaml of ragrid"
     return schema
+
+
+def _say_what_is_missing(schema: dict[str, Any]) -> None:
+    """Put what a key does not do yet before its description."""
+    for _, section in sections_of(Grid):
+        properties = (schema if section is Grid else schema["$defs"][section.__name__])["properties"]
+        for key, field, shape in keys_of(section):
+            if not_yet(field, shape) is not None:
+                properties[key]["description"] = meaning(field, shape)
 
 
 def _lenient(section: dict[str, Any], name: str) -> dict[str, Any]:
