@@ -126,6 +126,31 @@ def consul_acl(token: str, *, version: str) -> bytes:
 def _consul(site: Site) -> Part:
     """Return Consul: nobody without the token reads or writes anything; no DNS, no UI, no remote execution."""
     registry = site.grid.registry
+    return Part(
+        name="consul",
+        version=site.programs.version("consul"),
+        command=(
+            *(str(site.programs.consul), "agent", "-config-file", str(site.layout.etc / "consul.json")),
+            *("-config-file", str(site.secrets.consul_acl)),
+        ),
+        ports=(
+            site.port("registry.port", registry.port),
+            site.port("registry.peer_port", registry.peer_port),
+            site.port("registry.gossip_port", registry.gossip_port),
+        ),
+        # Without a token it is answered with nothing, but only once there is a leader.
+        probe=Probe(f"http://{site.address}:{registry.port}/v1/catalog/nodes"),
+        scrape=Scrape(
+            site.address, registry.port, "/v1/agent/metrics?format=prometheus", token_file=site.secrets.registry_token
+        ),
+        files={"etc/consul.json": _consul_configuration(site)},
+        stop_signal="INT",  # leaves the cluster
+        priority=10,
+    )
+
+
+def _consul_configuration(site: Site) -> bytes:
+    registry = site.grid.registry
     servers = [site.grid.address_of(name) for name in registry.on]
     configuration = {
         "node_name": site.host,
@@ -149,24 +174,4 @@ def _consul(site: Site) -> Part:
         "performance": {"raft_multiplier": 1},  # the default is for very small machines, and takes five times as long
         "log_level": "warn",
     }
-    return Part(
-        name="consul",
-        version=site.programs.version("consul"),
-        command=(
-            *(str(site.programs.consul), "agent", "-config-file", str(site.layout.etc / "consul.json")),
-            *("-config-file", str(site.secrets.consul_acl)),
-        ),
-        ports=(
-            site.port("registry.port", registry.port),
-            site.port("registry.peer_port", registry.peer_port),
-            site.port("registry.gossip_port", registry.gossip_port),
-        ),
-        # Without a token it is answered with nothing, but only once there is a leader.
-        probe=Probe(f"http://{site.address}:{registry.port}/v1/catalog/nodes"),
-        scrape=Scrape(
-            site.address, registry.port, "/v1/agent/metrics?format=prometheus", token_file=site.secrets.registry_token
-        ),
-        files={"etc/consul.json": json.dumps(configuration, indent=2, sort_keys=True).encode() + b"\n"},
-        stop_signal="INT",  # leaves the cluster
-        priority=10,
-    )
+    return json.dumps(configuration, indent=2, sort_keys=True).encode() + b"\n"

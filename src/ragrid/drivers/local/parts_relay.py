@@ -3,6 +3,7 @@
 The gateway then sees one more instance on a private port, whatever TLS, host name, path or key the real one wants.
 """
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from ragrid.drivers.local.part import Part, Probe, Scrape
@@ -43,11 +44,7 @@ def key_directive(key: str) -> str:
 def _configuration(site: Site, service: Vllm, address: str) -> str:
     base = address.rstrip("/")
     run = site.layout.run / "relay"
-    key = f"include {site.secrets.resolved(KEY_FILE)};" if service.api_key else 'proxy_set_header Authorization "";'
     user = "user root;\n" if site.as_root else ""
-    folders = "\n    ".join(
-        f"{each}_temp_path {run / each};" for each in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
     return f"""\
 # Rendered by ragrid; edit grid.yaml instead.
 {user}daemon off;
@@ -60,11 +57,28 @@ events {{
 }}
 
 http {{
-    {folders}
+    {_folders(run)}
     access_log off;
     server_tokens off;
     client_max_body_size 0;
 
+{_towards(site, service, base)}
+
+{_server(f"{site.address}:{service.port}", base)}
+}}
+"""
+
+
+def _folders(run: Path) -> str:
+    return "\n    ".join(
+        f"{each}_temp_path {run / each};" for each in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+
+
+def _towards(site: Site, service: Vllm, base: str) -> str:
+    """Return how the address is spoken to: unbuffered, as the host that it takes itself for, with its own key."""
+    key = f"include {site.secrets.resolved(KEY_FILE)};" if service.api_key else 'proxy_set_header Authorization "";'
+    return f"""\
     proxy_http_version 1.1;
     proxy_buffering off;
     proxy_request_buffering off;
@@ -75,10 +89,13 @@ http {{
     proxy_ssl_verify on;
     proxy_ssl_verify_depth 4;
     proxy_ssl_trusted_certificate {TRUST_STORE};
-    {key}
+    {key}"""
 
+
+def _server(listen: str, base: str) -> str:
+    return f"""\
     server {{
-        listen {site.address}:{service.port};
+        listen {listen};
         location = /health {{ # the gateway asks this four times a second: it says only that the relay lives
             return 200;
         }}
@@ -91,6 +108,4 @@ http {{
         location / {{
             return 404;
         }}
-    }}
-}}
-"""
+    }}"""
