@@ -38,7 +38,7 @@ def serve(application: ASGIApp, listen: Listen, *, name: str) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is under way.
 
     Raises RagridError when the address is taken, when a certificate cannot be read, or when the application's lifespan
-    does not start.
+    does not start, and an application's `failure` as soon as it has one.
     """
     listener = _bind(listen)
     config = uvicorn.Config(
@@ -58,10 +58,12 @@ def serve(application: ASGIApp, listen: Listen, *, name: str) -> None:
     )
     config.load()
     config.ssl = mutual_tls(listen.tls) if isinstance(listen.tls, ListenTls) else None
-    server = _Server(config, getattr(application, "on_stop", ()))
+    server = _Server(config, application)
     logger.info("listening", extra={"address": f"{listen.host}:{listen.port}", "service": name})
     with listener:
         server.run(sockets=[listener])
+    if (failure := failure_of(application)) is not None:
+        raise failure
     if not server.started:
         raise RagridError(f"{name}: did not start; the log above says why")
 
@@ -69,9 +71,14 @@ def serve(application: ASGIApp, listen: Listen, *, name: str) -> None:
 class _Server(uvicorn.Server):
     """Tells whoever holds requests open that the end has come; what is left is cut after GRACE_S."""
 
-    def __init__(self, config: uvicorn.Config, on_stop: Sequence[Callable[[], None]]) -> None:
+    def __init__(self, config: uvicorn.Config, application: ASGIApp) -> None:
         super().__init__(config)
-        self._on_stop = on_stop
+        self._application = application
+        self._on_stop: Sequence[Callable[[], None]] = getattr(application, "on_stop", ())
+
+    async def on_tick(self, counter: int) -> bool:
+        """See uvicorn; ten times a second."""
+        return await super().on_tick(counter) or failure_of(self._application) is not None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn. What is there once it serves stays: no look for garbage goes through it any more."""
@@ -86,6 +93,12 @@ class _Server(uvicorn.Server):
         for stop in self._on_stop:
             stop()
         await super().shutdown(sockets)
+
+
+def failure_of(application: ASGIApp) -> RagridError | None:
+    """Return why an application will never serve, None while it may."""
+    failure: RagridError | None = getattr(application, "failure", None)
+    return failure
 
 
 def run_service(name: str, kind: type[S], build: Callable[[S], tuple[ASGIApp, Listen]]) -> int:

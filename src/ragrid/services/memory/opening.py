@@ -1,15 +1,16 @@
-"""A store of several replicas: opened in the event loop that then serves it, once its database answers."""
+"""Opens the store that the settings name, while the service listens already."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
-from starlette.types import ASGIApp, Receive, Scope, Send
-
-from ragrid.errors import MissingError, RagridError, StateError
+from ragrid.errors import MissingError, StateError
 from ragrid.services.memory.errors import StoreBrokenError
+from ragrid.services.memory.sqlite.store import SqliteStore, lock_directory
 from ragrid.spec.settings import MemorySettings
+from ragrid.web.progress import Progress
 
 if TYPE_CHECKING:
     from ragrid.services.memory.postgresql.store import PostgresStore
@@ -21,36 +22,36 @@ DATABASE_WAIT_S = 60.0
 DATABASE_RETRY_S = 0.25
 
 
-class OpenedAtStart:
-    """ASGI: makes the application when the server starts, and is it from then on.
+def lock_store(settings: MemorySettings) -> contextlib.ExitStack:
+    """Return what holds the file of the settings for this process alone; nothing for a store that many may have.
 
-    When it cannot be made, the server hears that it did not start, and the log says why.
+    Raises ConflictError at once when another process has it.
     """
-
-    def __init__(self, make: Callable[[], Awaitable[ASGIApp]]) -> None:
-        self._make = make
-        self._application: ASGIApp | None = None
-        #: What the server calls when it begins to stop.
-        self.on_stop = (self._stop,)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
-        if self._application is None:
-            try:
-                self._application = await self._make()
-            except RagridError as error:
-                logger.critical("the store cannot be opened", extra={"reason": str(error)})
-                await receive()  # the server's word to start
-                await send({"type": "lifespan.startup.failed", "message": str(error)})
-                return
-        await self._application(scope, receive, send)
-
-    def _stop(self) -> None:
-        for stop in getattr(self._application, "on_stop", ()):
-            stop()
+    return contextlib.ExitStack() if settings.store == "postgresql" else lock_directory(settings.data_directory)
 
 
-async def open_shared_store(settings: MemorySettings) -> "PostgresStore":
+async def open_store(
+    settings: MemorySettings, progress: Progress, lock: contextlib.ExitStack
+) -> "SqliteStore | PostgresStore":
+    """Return the store of the settings, which `lock` holds; `progress` tells how far that is, and may end it.
+
+    Raises StateError when the file is damaged or not ours, or when it was ended, and what `open_shared_store` does.
+    """
+    if settings.store == "postgresql":
+        return await open_shared_store(settings, progress)
+    opening = partial(
+        SqliteStore.open,
+        settings.data_directory,
+        max_bytes=settings.max_store_bytes,
+        vector_cache_bytes=settings.vector_cache_bytes,
+        backups_kept=settings.backups_kept,
+        progress=progress,
+        lock=lock,
+    )
+    return await asyncio.to_thread(opening)
+
+
+async def open_shared_store(settings: MemorySettings, progress: Progress) -> "PostgresStore":
     """Return the store in PostgreSQL, waiting for a database that is starting.
 
     Raises StateError for settings without an address or with `max_store_bytes`, and for a database that is not ours,
@@ -73,6 +74,7 @@ async def open_shared_store(settings: MemorySettings) -> "PostgresStore":
                 raise
             if waited_s == 0.0:
                 logger.info("waiting for the database", extra={"reason": str(error)})
+                progress.begin("waiting for the database")
         await asyncio.sleep(DATABASE_RETRY_S)
         waited_s += DATABASE_RETRY_S
 

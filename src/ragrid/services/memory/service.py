@@ -7,14 +7,13 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
-from starlette.types import ASGIApp
 
 from ragrid.identity.open import open_verifier
 from ragrid.identity.verify import TokenVerifier
 from ragrid.services.memory.api.routes import MemoryApi
 from ragrid.services.memory.embedding.meaning import Meaning, open_meaning
 from ragrid.services.memory.metrics import FEED_WAITING, VECTOR_CACHE_BYTES, WRITE_QUEUE_DEPTH
-from ragrid.services.memory.opening import OpenedAtStart, open_shared_store
+from ragrid.services.memory.opening import lock_store, open_store
 from ragrid.services.memory.protocol.store import MemoryStore
 from ragrid.services.memory.recall import Recall
 from ragrid.services.memory.sqlite.store import SqliteStore
@@ -23,6 +22,8 @@ from ragrid.services.memory.tools.endpoint import ToolEndpoint
 from ragrid.spec.settings import Listen, MemorySettings
 from ragrid.system.clock import Clock, SystemClock
 from ragrid.web.application import build_application
+from ragrid.web.opening import OpenedWhileServing
+from ragrid.web.progress import Progress
 
 if TYPE_CHECKING:
     from ragrid.services.memory.postgresql.store import PostgresStore
@@ -33,27 +34,22 @@ logger = logging.getLogger(__name__)
 HOUSEKEEPING_S = 5.0
 
 
-def build(settings: MemorySettings, *, clock: Clock | None = None) -> tuple[ASGIApp, Listen]:
-    """Open the store and return the application with the address to serve it on.
+def build(
+    settings: MemorySettings, *, clock: Clock | None = None, progress: Progress | None = None
+) -> tuple[OpenedWhileServing, Listen]:
+    """Return the application, which opens the store while it is served, with the address to serve it on.
 
-    Raises ConflictError when another process has the store, and StateError when its file is damaged or not ours; a
-    shared store is opened when the server starts.
+    The store is locked before this returns; raises ConflictError when another process has it. The application's
+    `failure` is what `open_store` raises. `progress` hears how far the opening is.
     """
     clock = clock or SystemClock()
     verifier = open_verifier(settings.trust, clock)
+    lock = lock_store(settings)
 
-    async def shared() -> ASGIApp:
-        return _application(await open_shared_store(settings), settings, verifier, clock)
+    async def make(progress: Progress) -> Starlette:
+        return _application(await open_store(settings, progress, lock), settings, verifier, clock)
 
-    if settings.store == "postgresql":
-        return OpenedAtStart(shared), settings.listen
-    store = SqliteStore.open(
-        settings.data_directory,
-        max_bytes=settings.max_store_bytes,
-        vector_cache_bytes=settings.vector_cache_bytes,
-        backups_kept=settings.backups_kept,
-    )
-    return _application(store, settings, verifier, clock), settings.listen
+    return OpenedWhileServing(make, name="memory", progress=progress), settings.listen
 
 
 def _application(

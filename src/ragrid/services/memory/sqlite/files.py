@@ -1,23 +1,19 @@
 """Opens the store's file: checked, migrated, never made over something that is already there."""
 
 import contextlib
-import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import apsw
-import msgspec
 
 from ragrid.errors import RagridError, StateError
-from ragrid.services.memory.model import Memory, fingerprint_of, searchable
-from ragrid.services.memory.sqlite.index_words import scope_words
-from ragrid.services.memory.sqlite.schema import APPLICATION_ID, MIGRATIONS
+from ragrid.services.memory.sqlite.migrate import check, damaged, migrate
+from ragrid.services.memory.sqlite.schema import APPLICATION_ID
 from ragrid.services.memory.sqlite.where import plain_document
 from ragrid.system.files import PRIVATE, sync_directory
-
-logger = logging.getLogger(__name__)
+from ragrid.web.progress import Progress
 
 FILE_NAME = "memory.db"
 #: The kernel keeps the file in memory as well; what a larger cache of our own would hold is in memory twice.
@@ -26,9 +22,10 @@ READER_CACHE_KIB = 16 * 1024
 BUSY_TIMEOUT_MS = 5000
 
 
-def prepare(path: Path) -> None:
+def prepare(path: Path, progress: Progress | None = None) -> None:
     """Make `path` a sound store of this version: create it when there is none, check and migrate it when there is.
 
+    `progress` hears how far it is, and may end it; what was not finished is done by the next start.
     Raises StateError naming the file when it is not a store of ours, is damaged, or was made by a newer version.
     """
     if not path.exists():
@@ -36,10 +33,13 @@ def prepare(path: Path) -> None:
     try:
         # Not opened as the writer yet: that would make a log for a file that may not be ours.
         with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as database:
-            _check(database, path)
-            _migrate(database)
+            progress = progress or Progress()
+            check(database, path, progress)
+            migrate(database, progress)
     except (apsw.NotADBError, apsw.CorruptError) as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
+    except apsw.InterruptError as error:
+        raise StateError(f"{path}: its migration was interrupted; the next start goes on with it") from error
     except apsw.Error as error:
         raise StateError(f"{path}: {error}; see that the disk works and has room, then start again") from error
 
@@ -94,61 +94,9 @@ def _create(path: Path) -> None:
         os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE))
         database = apsw.Connection(str(new))
         database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        _migrate(database)
+        migrate(database, Progress())
         database.close()
         new.rename(path)
         sync_directory(path.parent)
     except (OSError, apsw.Error) as error:
         raise RagridError(f"{path}: could not be made: {error}; see that the disk works and has room") from error
-
-
-def _check(database: apsw.Connection, path: Path) -> None:
-    owner = database.pragma("application_id")
-    if owner != APPLICATION_ID:
-        raise _damaged(path, f"application_id is {owner}, wanted {APPLICATION_ID}: not a memory store")
-    found = [str(row[0]) for row in database.execute("PRAGMA quick_check(3)")]
-    if found != ["ok"]:
-        raise _damaged(path, "; ".join(found))
-    version = database.pragma("user_version")
-    if version > len(MIGRATIONS):
-        message = f"{path}: made by a newer ragrid (schema {version}, known {len(MIGRATIONS)}); run that version again"
-        raise StateError(message)
-
-
-def _migrate(database: apsw.Connection) -> None:
-    for name, function in _OF_MIGRATIONS.items():
-        database.create_scalar_function(name, function, deterministic=True)
-    done = database.pragma("user_version")
-    for number, statements in enumerate(MIGRATIONS[done:], start=done + 1):
-        with database:
-            database.execute(statements)
-            database.execute(f"PRAGMA user_version = {number}")
-        logger.info("store migrated", extra={"schema": number})
-
-
-def _fingerprint_of_document(*arguments: Any) -> bytes:
-    return fingerprint_of(msgspec.json.decode(arguments[0], type=Memory))
-
-
-def _scope_words(*arguments: Any) -> str:
-    return scope_words(*arguments)
-
-
-def _searchable_of_document(*arguments: Any) -> str:
-    doc, part = arguments
-    return searchable(msgspec.json.decode(doc, type=Memory))[part]
-
-
-#: What the steps of schema.py call; only there.
-_OF_MIGRATIONS: dict[str, Callable[..., bytes | str]] = {
-    "fingerprint_of_document": _fingerprint_of_document,
-    "scope_words": _scope_words,
-    "searchable_of_document": _searchable_of_document,
-}
-
-
-def _damaged(path: Path, found: str) -> StateError:
-    return StateError(
-        f"{path}: not a sound memory store ({found}); it was left as it is: restore it from a backup, or move it away "
-        "to start empty"
-    )

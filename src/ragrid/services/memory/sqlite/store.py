@@ -23,10 +23,22 @@ from ragrid.services.memory.sqlite.upkeep import SqliteUpkeep
 from ragrid.services.memory.sqlite.vector_cache import VectorCache
 from ragrid.services.memory.sqlite.writer import Writer
 from ragrid.system.files import held_lock
+from ragrid.web.progress import Progress
 
 LOCK_NAME = "memory.lock"
 #: Vectors of some 300,000 memories at 384 members each.
 VECTOR_CACHE_BYTES = 512 * 1024 * 1024
+
+
+def lock_directory(directory: Path) -> contextlib.ExitStack:
+    """Return what holds the store in `directory`, which is made, for this process until it is closed.
+
+    Raises ConflictError at once when another process has it.
+    """
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    held = contextlib.ExitStack()
+    held.enter_context(held_lock(directory / LOCK_NAME, what=f"the memory store {directory / FILE_NAME}"))
+    return held
 
 
 class SqliteStore(
@@ -56,18 +68,20 @@ class SqliteStore(
         max_bytes: int | None = None,
         vector_cache_bytes: int = VECTOR_CACHE_BYTES,
         backups_kept: int = KEPT,
+        progress: Progress | None = None,
+        lock: contextlib.ExitStack | None = None,
     ) -> "SqliteStore":
         """Lock, check, migrate and open the store in `directory`; `max_bytes` bounds the file, not its log.
 
         `vector_cache_bytes` bounds the vectors that are kept in memory for searches; `backups_kept` counts backups.
+        `progress` hears how far checking and migrating are, and may end them. `lock` is what `lock_directory` returned
+        to a caller who locked it before.
 
         Raises ConflictError when another process has it, StateError when the file is damaged or not ours.
         """
         path = directory / FILE_NAME
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with contextlib.ExitStack() as resources:
-            resources.enter_context(held_lock(directory / LOCK_NAME, what=f"the memory store {path}"))
-            prepare(path)
+        with lock or lock_directory(directory) as resources:
+            prepare(path, progress)
             writer = Writer(lambda: open_writer(path), LogKeeper(lambda: open_mover(path)), max_bytes=max_bytes)
             resources.callback(writer.close)
             store = cls(path, writer, resources.pop_all())
