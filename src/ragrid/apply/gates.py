@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from ragrid.apply.waiting import Watch
 from ragrid.drivers.local.driver import LocalDriver
 from ragrid.drivers.local.health import Prober
 from ragrid.drivers.local.part import Part
@@ -14,7 +15,8 @@ from ragrid.drivers.local.supervisor import states_by_name
 from ragrid.errors import UnreachableError
 from ragrid.monitoring.coverage import fetch_coverage
 
-#: Longest wait for one part after the last one became ready, unless its own start takes longer (a large model).
+#: Longest wait for one part after the last one became ready, or after it last said that its own opening (a migration
+#: of millions of rows) had gone on, unless its start takes longer (a large model).
 READY_WAIT_S = 60.0
 #: vLLM loads and compiles for minutes before it listens.
 MODEL_WAIT_S = 1_800.0
@@ -53,15 +55,18 @@ def await_ready(site: Site, driver: LocalDriver, listener: Listener) -> None:
     prober = Prober(site.gateway_authority, tls=site.client_tls)
     try:
         left = list(driver.parts)
-        changed = time.monotonic()
+        watch = Watch(time.monotonic())
         while left:
-            for part, detail in _newly_ready(left, prober):
-                listener.done(f"{part.name} {detail}")
-                left.remove(part)
-                changed = time.monotonic()
+            for part in tuple(left):
+                health = prober.ask(part)
+                now_s = time.monotonic()
+                watch.hear(part.name, health, now_s)
+                if health.is_ready:
+                    listener.done(f"{part.name} ready at {part.address}")
+                    left.remove(part)
             if left:
-                _refuse_hopeless(driver, left, time.monotonic() - changed)
-                listener.waiting("waiting for " + ", ".join(part.name for part in left))
+                _refuse_hopeless(driver, left, watch)
+                listener.waiting("waiting for " + ", ".join(watch.shown(part.name) for part in left))
                 time.sleep(_POLL_S)
         _await_routes(site, driver, prober, listener)
         _await_coverage(site, driver, listener)
@@ -105,20 +110,15 @@ def _await_coverage(site: Site, driver: LocalDriver, listener: Listener) -> None
         time.sleep(_POLL_S)
 
 
-def _newly_ready(parts: Sequence[Part], prober: Prober) -> Iterator[tuple[Part, str]]:
-    for part in tuple(parts):
-        if prober.ask(part).is_ready:
-            yield part, f"ready at {part.address}"
-
-
-def _refuse_hopeless(driver: LocalDriver, left: Sequence[Part], waited_s: float) -> None:
+def _refuse_hopeless(driver: LocalDriver, left: Sequence[Part], watch: Watch) -> None:
     states = states_by_name(driver.control)
+    now_s = time.monotonic()
     for part in left:
         state = states.get(part.name)
         patience_s = MODEL_WAIT_S if part.name == "vllm" else READY_WAIT_S
-        if state is None or state.state in _HOPELESS or waited_s > patience_s:
+        if state is None or state.state in _HOPELESS or watch.still_s(part.name, now_s) > patience_s:
             word = state.state.lower() if state else "unknown to the supervisor"
-            told = f"{part.name}: not ready after {waited_s:.0f} s ({word}); see `ragrid logs {part.name}`, which ends:"
+            told = watch.told(part.name, word, now_s)
             raise UnreachableError("\n".join((told, *log_end(driver.layout.log / f"{part.name}.log"))))
 
 

@@ -38,7 +38,7 @@ class Prober:
             return Health(False, f"{part.probe.url}: {error}")
         if response.status_code == httpx.codes.OK:
             return Health(True, told=_told(response))
-        return Health(False, f"{part.probe.url}: status {response.status_code}: {response.text[:200].strip()}")
+        return _unwell(part, response)
 
     def edge(self, gateway: Part) -> Health:
         """Return what the gateway says of its state, on its private port; `ask` only shows that its door is open."""
@@ -62,6 +62,14 @@ class Prober:
     def close(self) -> None:
         """Let connections go."""
         self._client.close()
+
+
+def _unwell(part: Part, response: httpx.Response) -> Health:
+    """Return what a refusal says; a part that tells how far its opening is (`progress`) is quoted alone."""
+    told = _told(response)
+    if "progress" in told:
+        return Health(False, str(told.get("detail", "")), told)
+    return Health(False, f"{part.probe.url}: status {response.status_code}: {response.text[:200].strip()}", told)
 
 
 def _what_is_closed(told: Mapping[str, Any]) -> str:
