@@ -3,7 +3,6 @@ since: the one matrix of a replica may be behind, and is never wrong.
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -11,25 +10,17 @@ import numpy as np
 
 from ragrid.inference.embedder import FloatArray
 from ragrid.services.memory.changes import Scope
+from ragrid.services.memory.embedding.kept import KeptMatrices
 from ragrid.services.memory.embedding.matrix import IntArray, Matrix, unpack
 from ragrid.services.memory.postgresql.pool import server_answered
 from ragrid.services.memory.postgresql.vectors import COUNT, NEW_VECTORS
 
 #: Vectors that are read at once.
 BLOCK = 4096
-#: A matrix is built anew once this many of its rows were found not to hold any more, and a quarter of all.
-STALE_ROWS = 256
 #: Comparisons of more members than this leave the event loop: 4 million take about 1 ms.
 _ON_LOOP = 4_000_000
 
 Key = tuple[Scope, int]
-
-
-class _Entry:
-    def __init__(self, dimension: int) -> None:
-        self.matrix = Matrix(dimension)
-        self.lock = asyncio.Lock()
-        self.stale = 0
 
 
 class VectorCache:
@@ -39,13 +30,12 @@ class VectorCache:
     """
 
     def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
-        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
+        self._kept: KeptMatrices[Key, Matrix, asyncio.Lock] = KeptMatrices(limit_bytes, Matrix, asyncio.Lock)
 
     @property
     def size_bytes(self) -> int:
         """Memory that the matrices hold."""
-        return sum(entry.matrix.size_bytes for entry in self._entries.values())
+        return self._kept.size_bytes
 
     async def compare(
         self, connection: asyncpg.Connection, scope: Scope, model: int, vector: FloatArray
@@ -55,38 +45,23 @@ class VectorCache:
         There may be more stamps than that: older ones that no longer hold, newer ones that do not hold for it.
         """
         key = (scope, model)
-        entry = self._entries.get(key)
-        if entry is None:
-            entry = self._entries[key] = _Entry(len(vector))
-        self._entries.move_to_end(key)
+        entry = self._kept.entry(key, len(vector))
         async with entry.lock:
             if entry.matrix.count == 0:
                 rows: int = await connection.fetchval(COUNT, scope.tenant, scope.namespace, model)
-                if rows * len(vector) * vector.itemsize > self._limit_bytes:
+                if rows * len(vector) * vector.itemsize > self._kept.limit_bytes:
                     return await _compare_blocks(connection, key, vector)
                 entry.matrix.reserve(rows)
             async for stamps, block in _blocks(connection, key, entry.matrix.last_stamp, len(vector)):
                 entry.matrix.add(stamps, block)
-        self._make_room(key)
+        self._kept.make_room(key)
         if entry.matrix.count * len(vector) <= _ON_LOOP:
             return entry.matrix.compare(vector)
         return await asyncio.to_thread(entry.matrix.compare, vector)
 
     def note_stale(self, scope: Scope, model: int, rows: int) -> None:
         """Hear that so many rows of a comparison did not hold; a matrix with many of them is built anew."""
-        entry = self._entries.get((scope, model))
-        if entry is None:
-            return
-        entry.stale += rows
-        if entry.stale >= max(STALE_ROWS, entry.matrix.count // 4):
-            del self._entries[scope, model]
-
-    def _make_room(self, kept: Key) -> None:
-        size_bytes = self.size_bytes
-        for key in list(self._entries):
-            if size_bytes <= self._limit_bytes or key == kept:
-                break
-            size_bytes -= self._entries.pop(key).matrix.size_bytes
+        self._kept.note_stale((scope, model), rows)
 
 
 async def _compare_blocks(connection: asyncpg.Connection, key: Key, vector: FloatArray) -> tuple[IntArray, FloatArray]:

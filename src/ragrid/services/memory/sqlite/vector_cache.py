@@ -3,7 +3,6 @@ what came since; used from several reader threads.
 """
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 
 import apsw
@@ -11,23 +10,15 @@ import numpy as np
 
 from ragrid.inference.embedder import FloatArray
 from ragrid.services.memory.embedding.coarse import ROUNDING, CoarseMatrix, row_bytes
+from ragrid.services.memory.embedding.kept import KeptMatrices
 from ragrid.services.memory.embedding.matrix import IntArray, unpack
 from ragrid.services.memory.sqlite.files import fetch
 from ragrid.services.memory.sqlite.vectors import COUNT, NEW_VECTORS
 
 #: Vectors that are read at once.
 BLOCK = 4096
-#: A matrix is built anew once this many of its rows were found not to hold any more, and a quarter of all.
-STALE_ROWS = 256
 
 Key = tuple[int, int]
-
-
-class _Entry:
-    def __init__(self, dimension: int) -> None:
-        self.matrix = CoarseMatrix(dimension)
-        self.lock = threading.Lock()
-        self.stale = 0
 
 
 class VectorCache:
@@ -37,14 +28,14 @@ class VectorCache:
     """
 
     def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
-        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: KeptMatrices[Key, CoarseMatrix, threading.Lock] = KeptMatrices(
+            limit_bytes, CoarseMatrix, threading.Lock
+        )
 
     @property
     def size_bytes(self) -> int:
         """Memory that the matrices hold."""
-        return sum(entry.matrix.size_bytes for entry in list(self._entries.values()))
+        return self._kept.size_bytes
 
     def bounds(
         self, reader: apsw.Connection, namespace: int, model: int, vector: FloatArray
@@ -55,39 +46,21 @@ class VectorCache:
         for `reader`.
         """
         key = (namespace, model)
-        with self._lock:
-            entry = self._entries.get(key)
-            if entry is None:
-                entry = self._entries[key] = _Entry(len(vector))
-            self._entries.move_to_end(key)
+        entry = self._kept.entry(key, len(vector))
         with entry.lock:
             if entry.matrix.count == 0:
                 rows: int = fetch(reader, COUNT, (model, namespace))[0][0]
-                if rows * row_bytes(len(vector)) > self._limit_bytes:
+                if rows * row_bytes(len(vector)) > self._kept.limit_bytes:
                     return _bounds_of_blocks(reader, key, vector)
                 entry.matrix.reserve(rows)
             for stamps, block in _blocks(reader, key, entry.matrix.last_stamp, len(vector)):
                 entry.matrix.add(stamps, block)
-        self._make_room(key)
+        self._kept.make_room(key)
         return entry.matrix.bounds(vector)
 
     def note_stale(self, namespace: int, model: int, rows: int) -> None:
         """Hear that so many rows of a comparison did not hold; a matrix with many of them is built anew."""
-        with self._lock:
-            entry = self._entries.get((namespace, model))
-            if entry is None:
-                return
-            entry.stale += rows
-            if entry.stale >= max(STALE_ROWS, entry.matrix.count // 4):
-                del self._entries[namespace, model]
-
-    def _make_room(self, kept: Key) -> None:
-        with self._lock:
-            size_bytes = sum(entry.matrix.size_bytes for entry in self._entries.values())
-            for key in list(self._entries):
-                if size_bytes <= self._limit_bytes or key == kept:
-                    break
-                size_bytes -= self._entries.pop(key).matrix.size_bytes
+        self._kept.note_stale((namespace, model), rows)
 
 
 def _bounds_of_blocks(reader: apsw.Connection, key: Key, vector: FloatArray) -> tuple[IntArray, FloatArray]:
