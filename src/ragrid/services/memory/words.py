@@ -21,12 +21,18 @@ def words_of(query: str) -> tuple[str, ...]:
 
 def match_expression(words: tuple[str, ...], scope_word: str) -> str:
     """Return the FTS5 expression for any of `words` in one namespace; each word is a quoted string, never syntax."""
-    return f'scope : "{scope_word}" AND {match_anywhere(words)}'
+    return within(any_of(words), scope_word)
 
 
 def match_anywhere(words: tuple[str, ...]) -> str:
     """Return the FTS5 expression for any of `words` in the whole store; who uses it asks each row for its namespace."""
-    return f"{{content tags data}} : ({any_of(words)})"
+    return within(any_of(words), None)
+
+
+def within(expression: str, scope_word: str | None) -> str:
+    """Return the FTS5 expression for an expression of quoted words, in one namespace or (None) in the whole store."""
+    anywhere = f"{{content tags data}} : ({expression})"
+    return anywhere if scope_word is None else f'scope : "{scope_word}" AND {anywhere}'
 
 
 def any_of(words: tuple[str, ...]) -> str:

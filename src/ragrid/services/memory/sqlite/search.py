@@ -5,42 +5,29 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import apsw
-import msgspec
 
 from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.metrics import SEARCH_SECONDS
 from ragrid.services.memory.namespaces import Embedder
 from ragrid.services.memory.protocol.memories import Filter, past_read
 from ragrid.services.memory.protocol.search import Hit, QueryVector
-from ragrid.services.memory.ranking.documents import best_among
 from ragrid.services.memory.ranking.facts import facts_of
 from ragrid.services.memory.ranking.fusion import PLAIN, Ranked, Ranking, Scored, adjust, fuse, pool_size
-from ragrid.services.memory.sqlite.common_words import CommonWords, Telling
+from ragrid.services.memory.sqlite.asked import Asked, seen
+from ragrid.services.memory.sqlite.by_words import WordSearch
 from ragrid.services.memory.sqlite.connections import Connections, broken
 from ragrid.services.memory.sqlite.files import fetch
-from ragrid.services.memory.sqlite.index_words import scope_word
 from ragrid.services.memory.sqlite.nearest import FIRST_LOOK, Sought, nearest
-from ragrid.services.memory.sqlite.queries import (
-    PAST_DOCUMENTS,
-    list_statement,
-    room_of,
-    seen_statement,
-)
+from ragrid.services.memory.sqlite.queries import PAST_DOCUMENTS, room_of
 from ragrid.services.memory.sqlite.vector_cache import VectorCache
 from ragrid.services.memory.sqlite.vectors import ROOM
-from ragrid.services.memory.sqlite.word_statements import index_statement, words_statement
-from ragrid.services.memory.words import match_anywhere, match_expression
-
-#: Where a filter keeps no more than so many memories, an index of just them is made for the question, 20 µs each; the
-#: store's index would have to score every memory with one of the words first, of which the filter keeps next to none.
-FEW = 2000
 
 
 class SqliteSearch(Connections):
     """See protocol/search.py."""
 
     vector_cache: VectorCache
-    common_words: CommonWords
+    word_search: WordSearch
 
     async def search(
         self,
@@ -59,7 +46,7 @@ class SqliteSearch(Connections):
         mode = "lexical" if vector is None else "hybrid" if query else "semantic"
         # Words alone, in their plain order, need no more than what is shown.
         pool = limit if mode == "lexical" and ranking.is_plain else pool_size(limit)
-        asked = _Asked(query, wanted, ranking, now_us, limit, pool)
+        asked = Asked(query, wanted, ranking, now_us, limit, pool)
         with SEARCH_SECONDS.labels(mode).time():
             words, meanings = await asyncio.gather(
                 self._ranked(scope, partial(self._by_words, asked) if query else None),
@@ -102,105 +89,22 @@ class SqliteSearch(Connections):
 
         return await self.in_pool(work)
 
-    def _by_words(self, asked: "_Asked", reader: apsw.Connection, number: int) -> Ranked:
-        """Return the best by bm25. Common words are left out where rarer ones find enough."""
-        telling = self.common_words.telling(reader, number, asked.query)
+    def _by_words(self, asked: Asked, reader: apsw.Connection, number: int) -> Ranked:
+        """Return the best by bm25."""
+        return self.word_search.best(reader, number, asked)
 
-        def is_enough(found: Ranked) -> bool:
-            return len(found) >= asked.limit or len(telling.words) == len(asked.query)
-
-        expression = _expression(number, telling)
-        found = _best_of_index(reader, number, expression, asked)
-        if found is None and telling.is_mostly_here:
-            found = _best_by_words(reader, number, expression, asked)
-        if found is not None and is_enough(found):
-            return found
-        few = _few(reader, number, asked)
-        if few is not None:
-            return best_among(few, asked.query, limit=asked.pool)
-        if found is None:
-            found = _best_by_words(reader, number, expression, asked)
-        if is_enough(found):
-            return found
-        return _best_by_words(reader, number, match_expression(asked.query, scope_word(number)), asked)
-
-    def _by_meaning(self, asked: "_Asked", vector: QueryVector, reader: apsw.Connection, number: int) -> Ranked:
+    def _by_meaning(self, asked: Asked, vector: QueryVector, reader: apsw.Connection, number: int) -> Ranked:
         """Return the nearest, exactly."""
         sought = Sought(asked.wanted, asked.now_us, asked.pool, asked.ranking.include_superseded)
         return nearest(reader, self.vector_cache, number, vector, sought)
 
 
-class _Asked(msgspec.Struct, frozen=True):
-    query: tuple[str, ...]
-    wanted: Filter
-    ranking: Ranking
-    now_us: int
-    limit: int
-    pool: int
-
-
-def _expression(number: int, telling: Telling) -> str:
-    if telling.is_mostly_here:
-        return match_anywhere(telling.words)
-    return match_expression(telling.words, scope_word(number))
-
-
-def _best_of_index(reader: apsw.Connection, number: int, expression: str, asked: _Asked) -> Ranked | None:
-    """Return the best that may be seen of what the index alone thinks best; None when that is not enough to tell."""
-    size = FIRST_LOOK * asked.pool
-    best_of_index = fetch(reader, *index_statement(expression, limit=size))
-    seen = dict(_seen(reader, number, [position for position, _ in best_of_index], asked, columns="m.position, 1"))
-    kept = [(position, score) for position, score in best_of_index if position in seen]
-    is_enough = len(kept) >= asked.pool or len(best_of_index) < size
-    return kept[: asked.pool] if is_enough else None
-
-
-def _few(reader: apsw.Connection, number: int, asked: _Asked) -> Sequence[tuple[int, bytes]] | None:
-    """Return all that the filter lets through, when that is little."""
-    if asked.wanted == Filter():
-        return None
-    rows = fetch(reader, *list_statement(number, asked.wanted, now_us=asked.now_us, limit=FEW + 1, before=None))
-    if len(rows) > FEW:
-        return None
-    if asked.ranking.include_superseded:
-        return rows
-    seen = dict(_seen(reader, number, [position for position, _ in rows], asked, columns="m.position, 1"))
-    return [row for row in rows if row[0] in seen]
-
-
-def _best_by_words(reader: apsw.Connection, number: int, expression: str, asked: _Asked) -> Ranked:
-    """Return the best of all that `expression` finds and that may be seen."""
-    statement = words_statement(
-        number,
-        expression,
-        asked.wanted,
-        now_us=asked.now_us,
-        limit=asked.pool,
-        include_superseded=asked.ranking.include_superseded,
-    )
-    return [(position, score) for position, score in fetch(reader, *statement)]
-
-
-def _hits(reader: apsw.Connection, number: int, found: Sequence[Scored], asked: _Asked) -> tuple[Hit, ...]:
+def _hits(reader: apsw.Connection, number: int, found: Sequence[Scored], asked: Asked) -> tuple[Hit, ...]:
     ranking = asked.ranking
     # One that has ended since it was ranked leaves its place to the next.
     looked_at = found[: FIRST_LOOK * asked.limit] if ranking.is_plain else found
-    docs = dict(_seen(reader, number, [one.position for one in looked_at], asked, columns="m.position, m.doc"))
+    docs = dict(seen(reader, number, [one.position for one in looked_at], asked, columns="m.position, m.doc"))
     there = [one for one in looked_at if one.position in docs]
     facts = {} if ranking.is_plain else {position: facts_of(doc) for position, doc in docs.items()}
     kept = adjust(there, facts, ranking, now_us=asked.now_us)
     return tuple(Hit(min(one.score, 1.0), docs[one.position], one.explanation) for one in kept[: asked.limit])
-
-
-def _seen(
-    reader: apsw.Connection, number: int, positions: list[int], asked: _Asked, *, columns: str
-) -> Sequence[tuple[int, bytes]]:
-    statement = seen_statement(
-        number,
-        positions,
-        asked.wanted,
-        columns=columns,
-        now_us=asked.now_us,
-        include_superseded=asked.ranking.include_superseded,
-    )
-    return fetch(reader, *statement)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ragrid.services.memory.sqlite.backups import FOLDER, KEPT, BackupFolder, SqliteBackups
 from ragrid.services.memory.sqlite.batch import SqliteBatches
-from ragrid.services.memory.sqlite.common_words import CommonWords
+from ragrid.services.memory.sqlite.by_words import WordSearch
 from ragrid.services.memory.sqlite.embeddings import SqliteEmbeddings
 from ragrid.services.memory.sqlite.exchange import SqliteExchange
 from ragrid.services.memory.sqlite.feed import SqliteFeed
@@ -86,7 +86,7 @@ class SqliteStore(
             resources.callback(writer.close)
             store = cls(path, writer, resources.pop_all())
             store.vector_cache = VectorCache(vector_cache_bytes)
-            store.common_words = CommonWords()
+            store.word_search = WordSearch()
             store.backup_folder = BackupFolder(directory / FOLDER, backups_kept)
             return store
         raise AssertionError("an exit stack swallows nothing")
