@@ -126,6 +126,8 @@ def test_a_namespace_that_is_named_wins_over_the_lines() -> None:
         ({"kind": "memo"}, ["/kind"]),
         ({**LINE, "version": 0}, ["/version"]),
         ({**LINE, "id": "a b"}, ["/id"]),
+        ({**LINE, "id": "k\n"}, ["/id"]),
+        ({**LINE, "namespace": "default\n"}, ["/namespace"]),
         ({**LINE, "namespace": "a/b"}, ["/namespace"]),
         ({**LINE, "at": "2027-01-15T08:00:00"}, ["/at"]),
         ({**LINE, "op": "expire"}, ["/op"]),

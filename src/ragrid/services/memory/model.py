@@ -42,7 +42,9 @@ Moment = Annotated[datetime, Meta(tz=True)]
 _EACH_ONCE = Meta(extra_json_schema={"uniqueItems": True})
 #: Whether searches have the vector of a memory: nothing to embed or no embedder, on its way, there, or given up.
 EmbeddingStatus = Literal["none", "pending", "ready", "failed"]
-MemoryId = Annotated[str, Meta(pattern=r"^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}$")]
+#: `$` alone would take a newline at the end, after which no path could name the memory.
+MemoryId = Annotated[str, Meta(pattern=r"^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}$(?!\n)")]
+NamespaceName = Annotated[str, Meta(pattern=r"^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,64}$(?!\n)")]
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -168,3 +168,16 @@ async def test_a_version_of_what_is_not_there(root: Caller, path: str, body: dic
     answer = await root.call("PUT", path, json=body, headers={"if-match": '"1"'})
     assert (answer.status_code, answer.json()["current_version"]) == (412, None), answer.text
     assert "None" not in answer.json()["detail"]
+
+
+async def test_no_id_ends_with_a_line_end(root: Caller) -> None:
+    """No path can hold one, so such a memory could be neither read nor deleted."""
+    operations = [
+        {"op": "put", "id": "tea\n", "memory": {"content": "x"}},
+        {"op": "create", "memory": {"content": "x"}, "idempotency_key": "key\n"},
+    ]
+    answer = await root.call("POST", "/memories/batch", json={"operations": operations})
+    faults = [one["problem"]["errors"][0]["pointer"] for one in answer.json()["results"]]
+    assert faults == ["/id", "/idempotency_key"]
+    answer = await root.call("POST", "/memories", json={"content": "x", "supersedes": ["tea\n"]})
+    assert answer.json()["errors"][0]["pointer"] == "/supersedes/0"

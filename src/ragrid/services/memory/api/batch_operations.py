@@ -44,7 +44,7 @@ class CreateOperation(_Operation, frozen=True, kw_only=True, forbid_unknown_fiel
 
     memory: MemoryInput
     on_duplicate: OnDuplicate | None = None
-    idempotency_key: Annotated[str, Meta(pattern="^[\x21-\x7e]{1,255}$")] | None = None
+    idempotency_key: Annotated[str, Meta(pattern=r"^[!-~]{1,255}$(?!\n)")] | None = None
 
 
 class PutOperation(_Conditional, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="put"):

@@ -19,7 +19,7 @@ from ragrid.services.memory.api.operation import (
     owner_of,
     scope_of,
 )
-from ragrid.services.memory.api.parameters import NAMESPACE, MemoryId, SearchFilter, filter_from
+from ragrid.services.memory.api.parameters import NAMESPACE, SearchFilter, filter_from
 from ragrid.services.memory.api.parts import Parts
 from ragrid.services.memory.changes import Scope
 from ragrid.services.memory.context import (
@@ -32,7 +32,7 @@ from ragrid.services.memory.context import (
     state_piece,
 )
 from ragrid.services.memory.filters.model import Every, Term
-from ragrid.services.memory.model import BODY_BYTES
+from ragrid.services.memory.model import BODY_BYTES, MemoryId
 from ragrid.services.memory.protocol.memories import Filter
 from ragrid.services.memory.recall import Degraded, Mode, Question
 from ragrid.services.memory.words import QUERY_CHARACTERS, words_of

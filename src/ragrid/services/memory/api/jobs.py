@@ -9,13 +9,13 @@ from ragrid.services.memory.api.parameters import (
     LIMIT,
     LIST_DEFAULT,
     LIST_LIMIT,
-    MemoryId,
     id_parameter,
     parameters_of,
     whole_number,
 )
 from ragrid.services.memory.api.parts import Parts
 from ragrid.services.memory.jobs.model import Job, StoredJob, left
+from ragrid.services.memory.model import MemoryId
 from ragrid.web.auth import claims_of
 from ragrid.web.problem import Problem
 

@@ -24,7 +24,6 @@ from ragrid.services.memory.api.parameters import (
     IF_MATCH,
     IF_THERE_IS_NONE,
     LIMIT,
-    NamespaceName,
     paging_of,
     parameters_of,
 )
@@ -32,7 +31,7 @@ from ragrid.services.memory.api.parts import Parts
 from ragrid.services.memory.changes import OnDuplicate, Scope
 from ragrid.services.memory.cursor import encode_cursor
 from ragrid.services.memory.errors import NoNamespaceError
-from ragrid.services.memory.model import BODY_BYTES, moment
+from ragrid.services.memory.model import BODY_BYTES, NamespaceName, moment
 from ragrid.services.memory.namespaces import Embedder, Namespace, NamespaceSettings, PutNamespace
 from ragrid.web.auth import claims_of
 from ragrid.web.body import decode_json, read_body

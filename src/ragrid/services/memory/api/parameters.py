@@ -12,7 +12,7 @@ from ragrid.services.memory.api.operation import NAMESPACE_HEADER, NAMESPACE_PAR
 from ragrid.services.memory.cursor import CursorError, decode_cursor
 from ragrid.services.memory.filters.model import Condition
 from ragrid.services.memory.filters.parse import FilterError, FilterNode, parse_condition
-from ragrid.services.memory.model import TAGS, Reference, Tag, Type
+from ragrid.services.memory.model import TAGS, MemoryId, NamespaceName, Reference, Tag, Type
 from ragrid.services.memory.protocol.memories import Filter
 from ragrid.services.memory.validate import unknown_detail
 from ragrid.web.body import decode_json, locate
@@ -25,9 +25,6 @@ _ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~-]{1,128}")
 _FILTERS = ("type", "tag", "user_id", "agent_id", "session_id", "filter", "include")
 _PAGING = ("limit", "cursor")
 
-
-MemoryId = Annotated[str, Meta(pattern=r"^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}$")]
-NamespaceName = Annotated[str, Meta(pattern=r"^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,64}$")]
 
 NAMESPACE = Parameter(
     name=NAMESPACE_HEADER,

@@ -38,7 +38,6 @@ from ragrid.services.memory.api.parameters import (
     LIST_LIMIT,
     NAMESPACE,
     SESSION_ID,
-    MemoryId,
     id_parameter,
     paging_of,
     parameters_of,
@@ -50,7 +49,7 @@ from ragrid.services.memory.changes import Idempotency
 from ragrid.services.memory.cursor import encode_cursor
 from ragrid.services.memory.errors import InvalidBodyError, NoSessionError
 from ragrid.services.memory.messages import Append, AppendRequest, Message, append_faults
-from ragrid.services.memory.model import BODY_BYTES
+from ragrid.services.memory.model import BODY_BYTES, MemoryId
 from ragrid.services.memory.protocol.sessions import Order, SessionSummary
 from ragrid.services.memory.working_state import PutState, State, StateInput, state_faults
 from ragrid.web.auth import claims_of

@@ -24,6 +24,7 @@ from ragrid.services.memory.model import (
     MemoryId,
     Moment,
     Name,
+    NamespaceName,
     Scalar,
     is_in_calendar,
     microseconds,
@@ -38,8 +39,7 @@ from ragrid.web.whole_numbers import decode_whole
 
 Whole = Annotated[int, Meta(ge=1, le=2**53)]
 #: No store of ours takes a null character in a name.
-Actor = Annotated[str, Meta(pattern=r"^[^\x00]{1,256}$")]
-NamespaceName = Annotated[str, Meta(pattern=r"^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,64}$")]
+Actor = Annotated[str, Meta(pattern=r"^[^\x00]{1,256}$(?!\n)")]
 ContentOp = Literal["create", "update", "restore", "supersede", "delete"]
 
 #: What a line holds of a document, in its order: what callers say, and three things that the service adds for good.
