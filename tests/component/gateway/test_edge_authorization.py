@@ -135,7 +135,8 @@ AMBIGUOUS = [
     "/memory/v1/a%2fb", "/memory/v1/a%2Fb", "/memory/v1/a%5cb", "/memory/v1//a", "/memory/v1/../x", "/memory/v1/a/..",
     "/memory/v1/%2e%2e/x", "/memory/v1/a;b=c", "/memory/v1/a%3bb", "/memory/v1/a%00b", "/memory/v1/a%0ab",
     "/memory/v1/a\\b", "/memory/v1/a%252fb", "/memory/v1/./a", "/v1/..%2fmodels", "/memory/v1/%zz",
-    "//memory/v1/a", "/memory/v1/a%09b", "/memory/v1/a%7fb",
+    "/memory/v1/..", "/memory/v1/a/../", "/memory/v1/memories/a/.", "//memory/v1/a", "/memory/v1/a%09b",
+    "/memory/v1/a%7fb",
 ]  # fmt: skip
 
 
@@ -148,6 +149,17 @@ def test_an_ambiguous_path_goes_nowhere(module_edge: Any, raw_request: Any, path
     assert status in (400, 404), body
     assert "application/problem+json" in body
     assert len(edge.backend.seen()) == before
+
+
+@pytest.mark.parametrize("name", ["a..b", "...", "..a", "a..", "v1..2.3"])
+def test_dots_within_an_id_are_the_id(module_edge: Any, raw_request: Any, name: str) -> None:
+    edge = module_edge
+    before = len(edge.backend.seen())
+    token = edge.signer.token(roles=["writer"])
+    line = f"GET /memory/v1/memories/{name} HTTP/1.1"
+    status, body = raw_request(edge.config.http_port, line, f"Authorization: Bearer {token}")
+    assert status == 200, body
+    assert len(edge.backend.seen()) == before + 1
 
 
 def test_encoded_letters_are_no_way_around_a_rule(module_edge: Any, raw_request: Any) -> None:

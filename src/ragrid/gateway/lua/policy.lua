@@ -13,7 +13,7 @@ local SKEW_S = 60
 
 -- What two programs could read differently: encoded or doubled separators, dot segments, parameters, controls,
 -- an escape that would be decoded twice, and a fragment, which nginx cuts off for itself and sends on.
-local AMBIGUOUS = [[%(?:2f|5c|2e|3b|[01][0-9a-f]|7f|25[0-9a-f]{2})|[;\\#]|//|\.\.|/\.(?:/|$)|[\x00-\x20\x7f]|%(?![0-9a-f]{2})]]
+local AMBIGUOUS = [[%(?:2f|5c|2e|3b|[01][0-9a-f]|7f|25[0-9a-f]{2})|[;\\#]|//|/\.{1,2}(?:/|$)|[\x00-\x20\x7f]|%(?![0-9a-f]{2})]]
 
 local services = {}
 local readers = {} -- by service; see paths.lua

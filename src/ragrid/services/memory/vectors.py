@@ -12,6 +12,8 @@ from ragrid.inference.embedder import FloatArray, normalise
 DIMENSION_LIMIT = 4096
 #: Beyond this a member is no part of an embedding, and half precision could not hold it.
 _MEMBER = 1e6
+#: The square of a length below which single precision has lost members, or all of them.
+_FAINT = 1e-20
 #: Half precision changes the square of a length of 1 by less.
 _ROUNDED = 0.002
 
@@ -30,8 +32,18 @@ class GivenVector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         row = np.array(self.values, np.float32)
         if _is_rounded(row):
             return row
+        if float(row @ row) < _FAINT:
+            row = _enlarged(self.values)
         direction: FloatArray = normalise(row[np.newaxis])[0]
         return direction
+
+
+def _enlarged(values: tuple[float, ...]) -> FloatArray:
+    """Return the same direction with 1 as its largest member; what has none stays as it is."""
+    row = np.array(values, np.float64)
+    largest = float(np.abs(row).max())
+    enlarged: FloatArray = (row / (largest or 1.0)).astype(np.float32)
+    return enlarged
 
 
 def _is_rounded(row: FloatArray) -> bool:
