@@ -16,6 +16,7 @@ from ragrid.services.memory.model import MemoryInput
 from ragrid.services.memory.protocol.memories import Filter, Written
 from ragrid.services.memory.sqlite.schema import MIGRATIONS
 from ragrid.services.memory.sqlite.store import SqliteStore
+from ragrid.services.memory.sqlite.transaction import Transaction
 from ragrid.services.memory.sqlite.writer import QUEUE_LIMIT
 
 ACME = Scope("acme", "default")
@@ -142,6 +143,23 @@ async def test_a_caller_that_goes_away_leaves_a_whole_write(store: SqliteStore) 
     await store.probe()
     page = await store.page(ACME, Filter(), now_us=NOW, limit=10)
     assert len(page.docs) == 1
+
+
+async def test_a_fault_of_ours_is_not_told_as_one_of_the_disk(store: SqliteStore) -> None:
+    """Its caller alone has it; what shares its commit is written, and the file stays open as it is."""
+
+    def at_fault(transaction: Transaction) -> None:
+        transaction.run("DELETE FROM memory", ())
+        raise ZeroDivisionError("a fault of ours")
+
+    await store.change(create(0))
+    connection = store.writer._connection
+    results = await asyncio.gather(
+        store.change(create(1)), store.writer.submit(at_fault), store.change(create(2)), return_exceptions=True
+    )
+    assert [type(one) for one in results] == [Written, ZeroDivisionError, Written]
+    assert store.writer._connection is connection
+    assert (await store.stats()).rows == 3
 
 
 async def test_a_closed_store_says_so(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """A clock set wrong hides and shows, and erases nothing before its time."""
 
+import pytest
+
 from ragrid.services.memory.changes import Create, Scope
 from ragrid.services.memory.inmemory.store import InMemoryStore
 from ragrid.services.memory.model import MemoryInput
@@ -68,3 +70,15 @@ async def test_small_steps_are_followed_at_once() -> None:
     time = SteadyTime(clock)
     clock.step_wall(DRIFT_S / 2)
     assert time.now_us() == now_us(clock)
+
+
+async def test_a_fault_of_ours_ends_one_sweep_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = ManualClock()
+    store, time = await store_with_one(clock, ttl_seconds=1), SteadyTime(clock)
+    clock.advance(2)
+    with monkeypatch.context() as broken:
+        broken.setattr(store, "sweep", None)
+        await sweep(store, time)
+    assert (await store.stats()).rows == 1
+    await sweep(store, time)
+    assert (await store.stats()).rows == 0

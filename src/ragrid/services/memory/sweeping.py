@@ -45,3 +45,5 @@ async def sweep(store: MemoryStore, time: SteadyTime) -> None:
         STORE_BYTES.set(stats.size_bytes)
     except RagridError as error:
         logger.warning("housekeeping failed", extra={"reason": str(error)})
+    except Exception:  # a fault of ours must not be the last time that anything is swept
+        logger.exception("housekeeping failed")

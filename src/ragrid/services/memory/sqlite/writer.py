@@ -157,11 +157,16 @@ class Writer:
         COMMIT_BATCH_SIZE.observe(sum(job.weight for job in batch))
         return results
 
-    def _refusal(self, error: Exception) -> RagridError:
-        """Return what the caller hears of `error`; after anything but a full disk the file is opened anew."""
+    def _refusal(self, error: Exception) -> Exception:
+        """Return what the caller hears of `error`; the file is opened anew after a disk that failed, not a full one.
+
+        What neither SQLite nor the system raised is a fault of ours: its caller alone has it, as it is.
+        """
         if isinstance(error, apsw.FullError):
             logger.warning("the store is full", extra={"reason": str(error)})
             return StoreFullError("the store has no room left; delete memories, or make room on the disk")
+        if not isinstance(error, apsw.Error | OSError):
+            return error
         logger.error("a commit failed", exc_info=error)
         self._disconnect(orderly=False)
         return StoreBrokenError(f"the disk of the store failed ({error}); nothing was written")
