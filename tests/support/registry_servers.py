@@ -32,16 +32,24 @@ def missing(what: str) -> None:
     pytest.skip(what)
 
 
+#: Ports that were handed out before: nobody may listen on them yet, and they are somebody's all the same.
+_HANDED_OUT: set[int] = set()
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
+    """Ports that were free a moment ago, all different, and none that this process was given before."""
+    with contextlib.ExitStack() as held:
+        found: list[int] = []
+        for _ in range(count + len(_HANDED_OUT)):
+            one = held.enter_context(socket.socket())
             one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+            port = int(one.getsockname()[1])
+            if port not in _HANDED_OUT:
+                found.append(port)
+            if len(found) == count:
+                break
+        _HANDED_OUT.update(found)
+        return found
 
 
 class Server:
