@@ -44,6 +44,8 @@ class Follower:
         """Follow until the stream ends or breaks."""
         headers = {**self._headers, "last-event-id": str(self.last)}
         async with self._client.stream("GET", f"{CHANGES}/stream", headers=headers) as answer:
+            if answer.status_code == 503 and "retry-after" in answer.headers:
+                return  # it listens, and its store is not open yet
             assert answer.status_code == 200
             async for block in _blocks(answer):
                 if block.get("event") == "change":

@@ -165,6 +165,8 @@ class Writer:
         if isinstance(error, apsw.FullError):
             logger.warning("the store is full", extra={"reason": str(error)})
             return StoreFullError("the store has no room left; delete memories, or make room on the disk")
+        if isinstance(error, StopIteration):  # no future takes one
+            return RuntimeError("a write ended with StopIteration")
         if not isinstance(error, apsw.Error | OSError):
             return error
         logger.error("a commit failed", exc_info=error)
